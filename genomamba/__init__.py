@@ -1,0 +1,1 @@
+"""Trains Mamba models on DNA at single-nucleotide resolution and classifies sequences with them."""

@@ -1,0 +1,21 @@
+"""``genomamba init DIR``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from genomamba.assets import copy_to
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="genomamba init",
+        description="Copy the shipped configs/ and workflows/ into a folder, to read and to change.",
+    )
+    parser.add_argument("directory", type=Path, metavar="DIR")
+    directory = parser.parse_args(argv).directory
+    directory.mkdir(parents=True, exist_ok=True)
+    for path in copy_to(directory):
+        print(path)
+    return 0

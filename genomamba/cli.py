@@ -1,0 +1,83 @@
+"""The console command. Each subcommand imports what it needs when it runs, so that help is instant."""
+
+from __future__ import annotations
+
+import sys
+
+COMMANDS = {
+    "prepare": "encode, inspect, split, simulate: FASTA in, a data set out (needs no torch)",
+    "fit": "train: Lightning CLI, --config NAME_OR_FILE, repeatable, later ones overlay",
+    "validate": "evaluate a checkpoint on the validation split",
+    "test": "evaluate a checkpoint on the test split or a frozen manifest",
+    "predict": "class probabilities of a manifest's windows",
+    "classify": "FASTA(.gz) and a checkpoint in, a table of predictions out",
+    "demo": "the whole path on a simulated clade, with a report; five minutes on two cores",
+    "init": "copy the shipped configs and workflows into a folder",
+}
+
+
+def _usage() -> str:
+    rows = "\n".join(f"  {name:<10} {text}" for name, text in COMMANDS.items())
+    return (
+        "usage: genomamba COMMAND [OPTION]...\n\n"
+        "Train Mamba models on DNA, one token a base, and classify sequences with them.\n\n"
+        f"commands:\n{rows}\n\n"
+        "genomamba COMMAND --help tells more; genomamba --version prints the version.\n"
+        "Exit codes: 0 done, 1 failed, 2 bad input or usage, 130 interrupted.\n"
+    )
+
+
+def _run(command: str, arguments: list[str]) -> int:
+    if command == "prepare":
+        from genomamba_data_prep.cli import main as prepare
+
+        return prepare(arguments)
+    if command in ("fit", "validate", "test", "predict"):
+        from genomamba.training.cli import main as train
+
+        return train([command, *arguments])
+    if command == "classify":
+        from genomamba.inference.cli import main as classify
+
+        return classify(arguments)
+    if command == "demo":
+        from genomamba.demo.cli import main as demo
+
+        return demo(arguments)
+    from genomamba.assets.cli import main as init
+
+    return init(arguments)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one subcommand and return its exit code."""
+    arguments = sys.argv[1:] if argv is None else argv
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_usage(), end="", file=sys.stdout if arguments else sys.stderr)
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        from importlib.metadata import version
+
+        print(version("genomamba"))
+        return 0
+    if arguments[0] not in COMMANDS:
+        from difflib import get_close_matches
+
+        near = get_close_matches(arguments[0], COMMANDS, 1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        print(f"genomamba: no command {arguments[0]!r}.{hint}\n\n{_usage()}", file=sys.stderr)
+        return 2
+
+    from genomamba_data_prep.errors import InputError
+
+    try:
+        return _run(arguments[0], arguments[1:])
+    except InputError as error:
+        print(f"genomamba: error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:  # unreadable file, full disk: the system's words name the file
+        print(f"genomamba: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("genomamba: interrupted", file=sys.stderr)
+        return 130
