@@ -27,7 +27,7 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/pyright
-	$(BIN)/python -m pytest tests/packaging --packaging
+	$(BIN)/python -m pytest tests/packaging -m packaging
 
 format: setup
 	$(BIN)/ruff check --fix .
