@@ -1,4 +1,4 @@
-"""The console command. Each subcommand imports what it needs when it runs, so that help is instant."""
+"""The console command. Each subcommand imports what it needs when it runs: help is instant."""
 
 from __future__ import annotations
 

@@ -57,9 +57,7 @@ def atomic_file(target: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_directory(
-    target: str | os.PathLike[str], *, replace: bool = False
-) -> Iterator[Path]:
+def atomic_directory(target: str | os.PathLike[str], *, replace: bool = False) -> Iterator[Path]:
     """Yield a temporary folder beside ``target``; on success rename it to ``target``.
 
     Args:

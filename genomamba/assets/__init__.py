@@ -1,4 +1,4 @@
-"""The configs and workflows that travel inside the wheel, found by name and copied out on request."""
+"""The configs and workflows inside the wheel, found by name and copied out on request."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from genomamba.assets import copy_to
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="genomamba init",
-        description="Copy the shipped configs/ and workflows/ into a folder, to read and to change.",
+        description="Copy the shipped configs/ and workflows/ into a folder, to read and change.",
     )
     parser.add_argument("directory", type=Path, metavar="DIR")
     directory = parser.parse_args(argv).directory
