@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """The folder with great_apes/ and distant_species/; the test is skipped where it is not named."""
+    """The folder with great_apes/ and distant_species/; without it the test is skipped."""
     name = os.environ.get("GENOMAMBA_REAL_DATA")
     if not name:
         pytest.skip("GENOMAMBA_REAL_DATA names no folder of real sequence")

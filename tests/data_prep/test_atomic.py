@@ -1,0 +1,99 @@
+"""An output appears whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from genomamba_data_prep.atomic import atomic_directory, atomic_file
+
+
+def test_file_appears_only_at_the_end(tmp_path: Path) -> None:
+    target = tmp_path / "table.tsv.gz"
+    with atomic_file(target) as temporary:
+        assert temporary.suffixes[-2:] == [".tsv", ".gz"]
+        temporary.write_text("new")
+        assert not target.exists()
+    assert target.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_failure_keeps_the_old_file_and_leaves_nothing_else(tmp_path: Path) -> None:
+    target = tmp_path / "table.tsv"
+    target.write_text("old")
+    with pytest.raises(KeyboardInterrupt), atomic_file(target) as temporary:
+        temporary.write_text("half")
+        raise KeyboardInterrupt
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_permissions_follow_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        with atomic_file(tmp_path / "f") as temporary:
+            temporary.write_text("")
+        with atomic_directory(tmp_path / "d"):
+            pass
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "f").stat().st_mode) == 0o640
+    assert stat.S_IMODE((tmp_path / "d").stat().st_mode) == 0o750
+
+
+def test_directory_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    with pytest.raises(FileExistsError), atomic_directory(tmp_path / "store"):
+        pytest.fail("the body must not run")
+    assert list(tmp_path.iterdir()) == [tmp_path / "store"]
+
+
+def test_directory_replaces_whole(tmp_path: Path) -> None:
+    target = tmp_path / "store"
+    target.mkdir()
+    (target / "stale").write_text("old")
+    with atomic_directory(target, replace=True) as temporary:
+        (temporary / "fresh").write_text("new")
+        assert (target / "stale").exists()
+    assert [path.name for path in target.iterdir()] == ["fresh"]
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_failed_replacement_keeps_the_old_directory(tmp_path: Path) -> None:
+    target = tmp_path / "store"
+    target.mkdir()
+    (target / "kept").write_text("old")
+    with (
+        pytest.raises(OSError, match="disk"),
+        atomic_directory(target, replace=True) as temporary,
+    ):
+        (temporary / "half").write_text("")
+        raise OSError("disk")
+    assert [path.name for path in target.iterdir()] == ["kept"]
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_sigkill_leaves_no_target(tmp_path: Path) -> None:
+    code = (
+        "import sys, time\n"
+        "from genomamba_data_prep.atomic import atomic_directory\n"
+        "with atomic_directory(sys.argv[1]) as folder:\n"
+        "    (folder / 'half').write_text('half')\n"
+        "    print('writing', flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    target = tmp_path / "store"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(target)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "writing\n"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not target.exists()
