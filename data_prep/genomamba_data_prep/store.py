@@ -1,0 +1,230 @@
+"""The encoded store: every base of a genome as one byte, memory-mapped, with a manifest that describes it.
+
+``STORE/codes.bin`` holds the codes (`genomamba_data_prep.codes`) of all records one after another, in
+file order, without separators; ``STORE/manifest.json`` says what they are. A store is written once
+(`genomamba_data_prep.encode`) and only read afterwards. Coordinates are 0-based and half-open.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from genomamba_data_prep.codes import Codes
+from genomamba_data_prep.errors import InputError
+
+FORMAT = "genomamba-store"
+FORMAT_VERSION = 1
+MANIFEST_NAME = "manifest.json"
+CODES_NAME = "codes.bin"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A FASTA file that a store was made from, as it was named and as it lay on disk."""
+
+    path: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A FASTA record in a store; every count is in bases.
+
+    Attributes:
+        name: first word of the header line.
+        length: number of bases.
+        offset: where the record begins in ``codes.bin``.
+        gc: bases that are C or G.
+        n: bases that are N, the ambiguous ones included.
+        soft_masked: bases in lower case.
+        ambiguous: IUPAC letters of two or three bases, which were read as N.
+        uracil: letters U, which were read as T.
+    """
+
+    name: str
+    length: int
+    offset: int
+    gc: int
+    n: int
+    soft_masked: int
+    ambiguous: int
+    uracil: int
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What ``manifest.json`` says beside its format and version."""
+
+    species: str
+    assembly: str
+    sources: tuple[Source, ...]
+    codes_sha256: str
+    records: tuple[Record, ...]
+
+    def write(self, path: Path) -> None:
+        header = {"format": FORMAT, "version": FORMAT_VERSION}
+        path.write_text(json.dumps(header | asdict(self), indent=1) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, store: Path) -> Manifest:
+        """Read a store's manifest.
+
+        Raises:
+            InputError: there is none, it is damaged, or its version is not `FORMAT_VERSION`.
+        """
+        path = store / MANIFEST_NAME
+        try:
+            content: Any = json.loads(path.read_bytes())
+            known = content["format"] == FORMAT
+        except (FileNotFoundError, NotADirectoryError):
+            raise InputError(
+                f"not a store: {'no such folder' if not store.exists() else f'no {MANIFEST_NAME}'}",
+                file=store,
+                fix="A store is the folder that `genomamba prepare encode --output` writes",
+            ) from None
+        except (ValueError, KeyError, TypeError):
+            known = False
+        if not known:
+            raise InputError("not the manifest of a genomamba store, or damaged", file=path)
+        if content["version"] != FORMAT_VERSION:
+            raise InputError(
+                f"the store has format version {content['version']}, this genomamba reads version "
+                f"{FORMAT_VERSION}",
+                file=store,
+                fix=f"Rebuild it: {_rebuild_command(store, content)}",
+            )
+        try:
+            return cls(
+                species=content["species"],
+                assembly=content["assembly"],
+                sources=tuple(Source(**source) for source in content["sources"]),
+                codes_sha256=content["codes_sha256"],
+                records=tuple(Record(**record) for record in content["records"]),
+            )
+        except (KeyError, TypeError) as error:
+            raise InputError(
+                f"the store's manifest is damaged: {error}",
+                file=path,
+                fix=f"Rebuild it: {_rebuild_command(store, content)}",
+            ) from None
+
+
+def _rebuild_command(store: Path, manifest: dict[str, Any]) -> str:
+    """The encode command that made a store, with --force; what the manifest lacks is in capitals."""
+    try:
+        sources = [source["path"] for source in manifest["sources"]]
+    except (KeyError, TypeError):
+        sources = ["FASTA..."]
+    command = ["genomamba", "prepare", "encode", *sources, "--output", str(store)]
+    for option in ("species", "assembly"):
+        if manifest.get(option):
+            command += [f"--{option}", str(manifest[option])]
+    return shlex.join([*command, "--force"])
+
+
+class Store:
+    """A genome's codes, read through a memory map. Cheap to open, to copy and to send to a worker.
+
+    Attributes:
+        path: the store's folder.
+        records: the records by name, in file order.
+        digest: SHA-256 over record names, lengths and codes: equal for the same sequence, however
+            its FASTA was wrapped, compressed or split into files.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        self.path = path
+        self.manifest = manifest
+        self.records: Mapping[str, Record] = MappingProxyType(
+            {record.name: record for record in manifest.records}
+        )
+        layout = [[record.name, record.length] for record in manifest.records]
+        content = json.dumps([manifest.codes_sha256, layout])
+        self.digest = hashlib.sha256(content.encode()).hexdigest()
+        self._codes: Codes | None = None
+
+    @classmethod
+    def open(cls, path: str | Path) -> Store:
+        """Open a store's folder.
+
+        Raises:
+            InputError: not a store, of another format version, damaged or incomplete.
+        """
+        path = Path(path)
+        manifest = Manifest.read(path)
+        codes_path = path / CODES_NAME
+        expected = sum(record.length for record in manifest.records)
+        found = codes_path.stat().st_size if codes_path.is_file() else None
+        if found != expected:
+            problem = "is missing" if found is None else f"has {found} bytes"
+            raise InputError(
+                f"{CODES_NAME} {problem}, the manifest says {expected} bytes",
+                file=path,
+                fix=f"Rebuild it: {_rebuild_command(path, asdict(manifest))}",
+            )
+        return cls(path, manifest)
+
+    @property
+    def species(self) -> str:
+        return self.manifest.species
+
+    @property
+    def assembly(self) -> str:
+        return self.manifest.assembly
+
+    def codes(self, record: str, start: int = 0, end: int | None = None) -> Codes:
+        """Bases ``start`` to ``end`` of a record, soft-mask bit included.
+
+        Args:
+            record: the record's name.
+            start: first base, from 0.
+            end: one past the last base; None for the record's length.
+
+        Returns:
+            A read-only view of the memory map, shape (end - start,).
+
+        Raises:
+            InputError: no such record.
+            ValueError: the interval is not within the record.
+        """
+        place = self.records.get(record)
+        if place is None:
+            raise self.unknown_record(record)
+        if end is None:
+            end = place.length
+        if not 0 <= start <= end <= place.length:
+            raise ValueError(
+                f"expected 0 <= start <= end <= {place.length} in record {record}, "
+                f"got start {start}, end {end}"
+            )
+        if self._codes is None:
+            # np.asarray: a plain array over the map; slices of np.memmap itself are slow to make.
+            self._codes = np.asarray(np.memmap(self.path / CODES_NAME, dtype=np.uint8, mode="r"))
+        return self._codes[place.offset + start : place.offset + end]
+
+    def unknown_record(self, record: str) -> InputError:
+        """The error that says that this store has no such record, with the nearest name."""
+        near = get_close_matches(record, self.records, 1)
+        return InputError(
+            f"the store has no record {record!r}",
+            file=self.path,
+            fix=f"Did you mean {near[0]}?" if near else "`genomamba prepare inspect` lists them",
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A map would be pickled as gigabytes of codes; each process makes its own when it reads.
+        return Store, (self.path, self.manifest)
+
+    def __repr__(self) -> str:
+        return f"Store({str(self.path)!r}, species={self.species!r}, {len(self.records)} records)"
