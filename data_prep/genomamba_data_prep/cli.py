@@ -1,7 +1,7 @@
 """``genomamba prepare``: one subcommand a module, which imports what it needs when it runs.
 
-A subcommand's module has ``add_arguments(parser)`` and ``run(args) -> int`` and imports the standard
-library only, so that ``genomamba prepare --help`` is instant.
+A subcommand's module has ``add_arguments(parser)`` and ``run(args) -> int`` and imports the
+standard library only, so that ``genomamba prepare --help`` is instant.
 """
 
 from __future__ import annotations

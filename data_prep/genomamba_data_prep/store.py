@@ -1,8 +1,8 @@
-"""The encoded store: every base of a genome as one byte, memory-mapped, with a manifest that describes it.
+"""The encoded store: a genome with one byte a base, memory-mapped, and a manifest that describes it.
 
-``STORE/codes.bin`` holds the codes (`genomamba_data_prep.codes`) of all records one after another, in
-file order, without separators; ``STORE/manifest.json`` says what they are. A store is written once
-(`genomamba_data_prep.encode`) and only read afterwards. Coordinates are 0-based and half-open.
+``STORE/codes.bin`` holds the codes (`genomamba_data_prep.codes`) of all records one after another,
+in file order, without separators; ``STORE/manifest.json`` says what they are. A store is written
+once (`genomamba_data_prep.encode`) and only read afterwards. Coordinates are 0-based, half-open.
 """
 
 from __future__ import annotations
@@ -81,22 +81,9 @@ class Manifest:
         """Read a store's manifest.
 
         Raises:
-            InputError: there is none, it is damaged, or its version is not `FORMAT_VERSION`.
+            InputError: no manifest, a damaged one, or one of another version.
         """
-        path = store / MANIFEST_NAME
-        try:
-            content: Any = json.loads(path.read_bytes())
-            known = content["format"] == FORMAT
-        except (FileNotFoundError, NotADirectoryError):
-            raise InputError(
-                f"not a store: {'no such folder' if not store.exists() else f'no {MANIFEST_NAME}'}",
-                file=store,
-                fix="A store is the folder that `genomamba prepare encode --output` writes",
-            ) from None
-        except (ValueError, KeyError, TypeError):
-            known = False
-        if not known:
-            raise InputError("not the manifest of a genomamba store, or damaged", file=path)
+        content = _read_json(store)
         if content["version"] != FORMAT_VERSION:
             raise InputError(
                 f"the store has format version {content['version']}, this genomamba reads version "
@@ -115,13 +102,32 @@ class Manifest:
         except (KeyError, TypeError) as error:
             raise InputError(
                 f"the store's manifest is damaged: {error}",
-                file=path,
+                file=store / MANIFEST_NAME,
                 fix=f"Rebuild it: {_rebuild_command(store, content)}",
             ) from None
 
 
+def _read_json(store: Path) -> dict[str, Any]:
+    """The manifest's content, of any version, if it is a store's at all."""
+    path = store / MANIFEST_NAME
+    try:
+        content = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        found = f"it has no {MANIFEST_NAME}" if store.exists() else "no such folder"
+        raise InputError(
+            f"not a store: {found}",
+            file=store,
+            fix="A store is the folder that `genomamba prepare encode --output` writes",
+        ) from None
+    except ValueError:
+        content = None
+    if not isinstance(content, dict) or content.get("format") != FORMAT or "version" not in content:
+        raise InputError("not the manifest of a genomamba store, or damaged", file=path)
+    return content
+
+
 def _rebuild_command(store: Path, manifest: dict[str, Any]) -> str:
-    """The encode command that made a store, with --force; what the manifest lacks is in capitals."""
+    """The command that makes the store again; FASTA... where the manifest does not name files."""
     try:
         sources = [source["path"] for source in manifest["sources"]]
     except (KeyError, TypeError):
