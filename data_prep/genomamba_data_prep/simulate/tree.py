@@ -1,0 +1,5 @@
+"""The great apes."""
+
+from __future__ import annotations
+
+SPECIES = ("human", "chimpanzee", "bonobo", "gorilla", "orangutan")
