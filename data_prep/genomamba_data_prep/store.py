@@ -1,4 +1,4 @@
-"""The encoded store: a genome with one byte a base, memory-mapped, and a manifest that describes it.
+"""The encoded store: a genome with one byte a base, memory-mapped, and a manifest beside it.
 
 ``STORE/codes.bin`` holds the codes (`genomamba_data_prep.codes`) of all records one after another,
 in file order, without separators; ``STORE/manifest.json`` says what they are. A store is written
