@@ -12,6 +12,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from genomamba_data_prep.errors import InputError
+
 ROUNDS = 10
 _MULTIPLIERS = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _KEY_STEPS = 0x9E3779B9, 0xBB67AE85  # golden ratio and sqrt(3) - 1, added to the key each round
@@ -47,8 +49,8 @@ def key_of(seed: int) -> npt.NDArray[np.uint32]:
     """The key of a seed, shape (2,): its low and its high 32 bits.
 
     Raises:
-        ValueError: the seed is not in [0, 2^64).
+        InputError: the seed is not in [0, 2^64).
     """
     if not 0 <= seed < 2**64:
-        raise ValueError(f"expected a seed in [0, 2^64), got {seed}")
+        raise InputError(f"expected a seed in [0, 2^64), got {seed}")
     return np.array([seed & 0xFFFFFFFF, seed >> 32], dtype=np.uint32)
