@@ -11,6 +11,8 @@ from torch import Tensor
 from genomamba_kernels.backends import resolve_backend
 from genomamba_kernels.checks import check_accumulate_dtype, check_seq_idx, check_tensor
 from genomamba_kernels.packing import sequence_starts
+from genomamba_kernels.selective_scan.autograd import selective_scan_torch
+from genomamba_kernels.selective_scan.inputs import ScanInputs
 from genomamba_kernels.selective_scan.reference import selective_scan_reference
 
 
@@ -95,7 +97,7 @@ def selective_scan(
         starts = sequence_starts(seq_idx)
 
     with torch.autocast(u.device.type, enabled=False):
-        y, final_state = selective_scan_reference(
-            u, delta, A, B, C, D, z, delta_bias, delta_softplus, initial_state, starts
-        )
+        inputs = ScanInputs(u, delta, A, B, C, D, z, delta_bias, delta_softplus, starts)
+        run = selective_scan_torch if backend == "torch" else selective_scan_reference
+        y, final_state = run(inputs, initial_state)
     return (y, final_state) if return_final_state else y

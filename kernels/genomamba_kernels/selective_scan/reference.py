@@ -10,26 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from genomamba_kernels.checks import accumulate_dtype
+from genomamba_kernels.selective_scan.inputs import ScanInputs
 
 
 def selective_scan_reference(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    z: Tensor | None,
-    delta_bias: Tensor | None,
-    delta_softplus: bool,
-    initial_state: Tensor | None,
-    starts: Tensor | None,
+    inputs: ScanInputs, initial_state: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Returns (y, final_state); arguments as in the interface, but for two.
-
-    B, C: always with their groups, (B, L, G, N).
-    starts: (B, L) bool, True where a packed sequence begins (never at a row's first position).
-    """
+    """Returns (y, final_state); the arguments are the interface's."""
+    u, delta, A, B, C, D, z, delta_bias, delta_softplus, starts = inputs
     dtype = accumulate_dtype(u)
     batch, _, channels = u.shape
     groups, states = B.shape[2:]
