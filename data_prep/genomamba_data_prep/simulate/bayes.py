@@ -1,10 +1,10 @@
 """The best accuracy that any classifier can reach on a Markov simulation: exact likelihood ratios.
 
-log P(window | species) is linear in the counts of the window's words of k + 1 bases, plus the start:
-a window's first k bases, and the k bases after a run of N, have the stationary law. With equal priors
-the posterior is the softmax over species, and the optimum's accuracy is the mean of its maximum. The
-sources are closed under reverse complement, so a strand and its complement have the same likelihood and
-an unknown strand costs nothing.
+log P(window | species) is linear in the counts of the window's words of k + 1 bases, plus the
+start: a window's first k bases, and the k bases after a run of N, have the stationary law. With
+equal priors the posterior is the softmax over species, and the optimum's accuracy is the mean of
+its maximum. The sources are closed under reverse complement, so a strand and its complement have
+the same likelihood and an unknown strand costs nothing.
 
 A run of N restarts the context. For runs shorter than the source's memory (some ten bases) that
 forgets a little; the rest is exact.
@@ -25,7 +25,7 @@ from genomamba_data_prep.errors import InputError
 from genomamba_data_prep.simulate.generate import MarkovSource
 from genomamba_data_prep.simulate.masks import Runs
 from genomamba_data_prep.simulate.truth import MarkovTruth
-from genomamba_data_prep.simulate.words import Floats, conditional, left_marginal, word_length
+from genomamba_data_prep.simulate.words import Floats, conditional, left_marginal
 
 BASES_AT_ONCE = 2**21
 MAX_REDRAWS = 1000
@@ -72,7 +72,7 @@ def log_likelihoods(truth: MarkovTruth, codes: Codes) -> Floats:
     result = np.empty((len(codes), len(truth.species)))
     rows = max(1, BASES_AT_ONCE // max(1, codes.shape[1]))
     for first in range(0, len(codes), rows):
-        bases = codes[first : first + rows] & BASE_BITS
+        bases = codes[first : first + rows] & np.uint8(BASE_BITS)
         result[first : first + rows] = _word_counts(bases, truth.order + 1) @ tables[-1].T
         _add_starts(result[first : first + rows], bases, tables[:-1])
     return result
@@ -120,7 +120,7 @@ def posteriors(log_likelihood: Floats) -> Floats:
 
 
 def summarise(length: int, posterior: Floats, labels: npt.NDArray[np.integer]) -> Optimum:
-    """The optimum on windows of known species; the standard error is that of a stratified sample."""
+    """The optimum on windows of known species; the standard error is a stratified sample's."""
     best = posterior.max(1)
     strata = [best[labels == label] for label in np.unique(labels)]
     variance = sum(part.var(ddof=1) * len(part) for part in strata if len(part) > 1)
@@ -136,13 +136,13 @@ def summarise(length: int, posterior: Floats, labels: npt.NDArray[np.integer]) -
 def _n_mask(
     runs: Runs, rng: np.random.Generator, n: int, length: int, max_n_fraction: float
 ) -> npt.NDArray[np.bool_]:
-    """N masks of windows as the model sees them: refused and redrawn over ``max_n_fraction``, (n, L)."""
+    """Masks of windows, (n, L); those with too much N are redrawn, as for the model."""
     mask = np.empty((n, length), dtype=bool)
     refused = np.arange(n)
     for _ in range(MAX_REDRAWS):
         mask[refused] = runs.draw(rng, len(refused) * length).reshape(len(refused), length)
         fraction = mask[refused].mean(1)
-        refused = refused[(fraction > max_n_fraction) | (fraction == 1)]
+        refused = refused[fraction > max_n_fraction]
         if not len(refused):
             return mask
     raise InputError(
@@ -173,8 +173,8 @@ def optimal_accuracy(
     windows: int = 1000,
     seed: int = 0,
     *,
-    max_n_fraction: float = 1.0,
-    progress: Callable[[int], object] = lambda bases: None,
+    max_n_fraction: float = 0.1,
+    progress: Callable[[int], object] | None = None,
 ) -> list[Optimum]:
     """The optimum by window length, on fresh windows of the sources.
 
@@ -183,7 +183,7 @@ def optimal_accuracy(
         lengths: bases a window.
         windows: at each length, rounded up to the same number of every species.
         seed: of the windows.
-        max_n_fraction: windows with a larger fraction of N are redrawn; one of N only always is.
+        max_n_fraction: windows with a larger fraction of N are redrawn; in [0, 1).
         progress: called with the number of bases done since the last call.
 
     Raises:
@@ -191,6 +191,8 @@ def optimal_accuracy(
     """
     if min(lengths, default=0) < 1 or windows < 1:
         raise InputError("expected lengths and a number of windows of at least 1")
+    if not 0 <= max_n_fraction < 1:
+        raise InputError(f"expected max_n_fraction in [0, 1), got {max_n_fraction}")
     per_species = -(-windows // len(truth.species))
     result = []
     for length in lengths:
@@ -198,6 +200,7 @@ def optimal_accuracy(
         for label, codes in _windows(truth, length, per_species, seed, max_n_fraction):
             found.append(posteriors(log_likelihoods(truth, codes)))
             labels.extend([label] * len(codes))
-            progress(codes.size)
+            if progress is not None:
+                progress(codes.size)
         result.append(summarise(length, np.concatenate(found), np.array(labels)))
     return result

@@ -1,7 +1,7 @@
 """Print the best accuracy that any classifier can reach on a Markov simulation.
 
-The table on stdout has, by window length: the number of windows, the optimum's accuracy, its standard
-error, and the fraction of these windows that the optimum classified right.
+The table on stdout has, by window length: the number of windows, the optimum's accuracy, its
+standard error, and the fraction of these windows that the optimum classified right.
 
 --lengths 1024,2048      fresh windows of the simulation's sources, the same number of every species
 --manifest FILE --set TSV  exactly the windows of a frozen manifest
@@ -42,9 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-n-fraction",
         type=float,
-        default=1.0,
+        default=0.1,
         metavar="F",
-        help="redraw windows with more N, as the model's data do; default: only those of N alone",
+        help="redraw windows with more N, as the model's data do; default 0.1",
     )
     parser.add_argument("--manifest", type=Path, metavar="FILE", help="a manifest (Parquet)")
     parser.add_argument(

@@ -13,7 +13,7 @@ LINES_AT_ONCE = 2**18
 
 
 def write_record(file: BinaryIO, name: str, codes: Codes) -> None:
-    """Append one record, (L,) codes, in lines of ``LINE_WIDTH``; soft-masked bases in lower case."""
+    """Append one record of (L,) codes in lines of ``LINE_WIDTH``; the soft mask as lower case."""
     file.write(b">" + name.encode() + b"\n")
     whole = len(codes) // LINE_WIDTH * LINE_WIDTH
     lines = codes[:whole].reshape(-1, LINE_WIDTH)

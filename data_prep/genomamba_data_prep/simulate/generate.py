@@ -1,12 +1,12 @@
 """Exact samples of a Markov source at NumPy speed.
 
-A sequence is a fixed function of its start context and of one uniform number a base: base =
-(number of the context's cumulative thresholds that the number reaches). The sequence is cut into
-segments that step side by side as one vector. A segment's start context is the end of the one before,
-unknown at first, so all segments start from context 0; then each is run again from the end of its
-predecessor, with the same uniform numbers, until it meets its first path. From there on both paths
-are one, so that the end stands; where they never meet, the end has changed and the next segment is run
-again. The result is exactly that of one step after another (a test compares them).
+A sequence is a fixed function of its start context and of one uniform number a base: the base is
+the number of the context's cumulative probabilities that the uniform number reaches. The sequence
+is cut into segments that step side by side as one vector. A segment's start context is the end of
+the one before, unknown at first, so all segments start from context 0; then each is run again from
+the end of its predecessor, with the same uniform numbers, until it meets its first path. From there
+on both paths are one, so that the end stands; where they never meet, the end has changed and the
+next segment is run again. The result is exactly that of one step after another (a test compares).
 
 Letters: R sequences (rows), L bases, S segments side by side, T steps a segment, k order.
 """
@@ -117,7 +117,7 @@ class MarkovSource:
         return out
 
     def _fill(self, out: Codes, starts: Integers, rng: np.random.Generator) -> Integers:
-        """Write the continuation of every sequence to ``out`` (R, L); return the contexts after it."""
+        """Continue every sequence in ``out`` (R, L); return the contexts after it, (R,)."""
         rows, length = out.shape
         segments = max(1, min(SEGMENTS // rows, length // 64))
         steps = -(-length // segments)
@@ -126,5 +126,5 @@ class MarkovSource:
         uniforms = raw.view(np.uint32)[:n_numbers].reshape(steps, rows * segments)
         bases, ends = self.run_chained(starts, uniforms, segments)
         out[:] = bases.T.reshape(rows, segments * steps)[:, :length]
-        # Past the end where the segments overhang the length, which only a sequence's last block does.
+        # Segments overhang the length only in a sequence's last block, whose end nobody needs.
         return ends[:, -1]

@@ -1,4 +1,4 @@
-"""Five equally different sources: stationary, closed under reverse complement, with a chosen KL rate.
+"""Equally different sources: stationary, closed under reverse complement, of a chosen KL rate.
 
 A source is a distribution p over words of k + 1 bases (see ``words``). Its perturbations p + δ that
 are sources again form a linear space: δ sums to 0, δ(word) = δ(reverse complement of word), and the
@@ -31,8 +31,8 @@ TOLERANCE = 1e-6  # of the target, for every directed rate
 STEPS = 30
 
 # Trinucleotides of human sequence, both strands together, in 1e-5: the mean of a GC-rich part
-# (34 Mb of GRCh38 chr1:25-66 Mb) and an AT-rich one (3.9 Mb of chr21). GC 0.396; CpG occurs 0.22 times
-# as often as the base composition gives.
+# (34 Mb of GRCh38 chr1:25-66 Mb) and an AT-rich one (3.9 Mb of chr21). GC 0.396; CpG occurs 0.22
+# times as often as the base composition gives.
 HUMAN_TRINUCLEOTIDES = {
     "AAA": 7947,
     "AAC": 2938,
@@ -142,7 +142,7 @@ def equidistant_sources(k: int, kl: float, n_species: int, seed: int) -> Floats:
         seed: of the random directions in which they differ.
 
     Raises:
-        InputError: an order out of range, or a rate that no perturbation of human composition reaches.
+        InputError: an order out of range, or a rate too high for sources near human composition.
     """
     if not 1 <= k <= MAX_ORDER:
         raise InputError(f"order {k}: expected 1 to {MAX_ORDER}", fix="Give --order 2")

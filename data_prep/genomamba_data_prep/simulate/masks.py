@@ -1,7 +1,7 @@
 """Runs of N and of lower case: where they lie says nothing about the species.
 
-Runs and gaps have geometric lengths, so that the mask is a stationary two-state Markov chain and any
-window of it has the same law.
+Runs and gaps have geometric lengths, so that the mask is a stationary two-state Markov chain and
+any window of it has the same law.
 """
 
 from __future__ import annotations

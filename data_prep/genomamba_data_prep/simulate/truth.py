@@ -1,8 +1,8 @@
 """What a simulation knows and a model does not: DIR/truth.json.
 
-For ``--signal markov`` it holds the sources' word probabilities, from which ``bayes`` computes exact
-likelihood ratios; a transition probability is a word's probability over the sum of the four words with
-the same context (``words.conditional``). For ``--signal clade`` it holds the parameters.
+For ``--signal markov`` it holds the sources' word probabilities, from which ``bayes`` computes
+exact likelihood ratios; a transition probability is a word's probability over the sum of the four
+words with the same context (``words.conditional``). For ``--signal clade`` it holds the parameters.
 """
 
 from __future__ import annotations
