@@ -2,8 +2,8 @@
 
 A manifest is a Parquet file with the columns species, record (common name), start, end, strand
 ("+" or "-") and label; 0-based, half-open. Its metadata (key ``genomamba``, JSON) say how it was
-drawn, from which data, and the SHA-256 of that and the rows; beside it lies FILE.sha256 of the whole file,
-in the format of sha256sum.
+drawn, from which data, and the SHA-256 of that and the rows; beside it lies FILE.sha256, of the
+whole file, in the format of sha256sum.
 """
 
 from __future__ import annotations
@@ -142,7 +142,8 @@ def read_manifest(path: str | Path, species_set: SpeciesSet | None = None) -> Ma
     """
     path = Path(path)
     try:
-        table = pq.read_table(path, partitioning=None)
+        with pq.ParquetFile(path) as file:
+            table = file.read()
     except (pa.ArrowException, IsADirectoryError) as error:
         raise InputError(f"not a Parquet file: {error}", file=path) from None
     try:

@@ -6,8 +6,9 @@ fewer bytes cross to the device than int64 tokens would need.
 
 from __future__ import annotations
 
-from genomamba_data_prep.codes import BASE_BITS, BASES, SOFT_MASK, N
 from torch import Tensor
+
+from genomamba_data_prep.codes import BASE_BITS, BASES, SOFT_MASK, N
 
 VOCABULARY: tuple[str, ...] = tuple(BASES)  # a token is a base's code: A 0, C 1, G 2, T 3, N 4
 N_TOKEN = N

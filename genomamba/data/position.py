@@ -1,0 +1,98 @@
+"""Where a training run stands in its stream, and what a Trainer must not do to it.
+
+Lightning counts fetched batches; the stream is counted in optimiser steps. The two agree in a
+checkpoint that was written at the end of a step and resumed with the same accumulation. Otherwise
+`begin_step` turns Lightning's counters back to the end of the last whole step: what was accumulated
+beyond it is not in a checkpoint.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.utilities import rank_zero_info
+
+from genomamba_data_prep.errors import InputError
+
+
+def parts_of(trainer: Trainer | None) -> int:
+    """Batches that a rank accumulates for one optimiser step."""
+    return trainer.accumulate_grad_batches if trainer else 1
+
+
+def check_sharding(trainer: Trainer | None) -> None:
+    """That Lightning leaves the sampling over ranks to us.
+
+    Raises:
+        InputError: it would put a DistributedSampler of its own into the loaders.
+    """
+    if trainer is None or trainer.world_size == 1:
+        return
+    # No public attribute tells; the Trainer keeps the argument here.
+    if trainer._accelerator_connector.use_distributed_sampler:
+        raise InputError(
+            f"trainer.use_distributed_sampler is on with {trainer.world_size} ranks",
+            fix="Set trainer.use_distributed_sampler to false: the data module shards by itself",
+        )
+
+
+def check_training(trainer: Trainer, batch_size: int, *, validates: bool) -> None:
+    """That the Trainer bounds the endless stream and cuts it at whole steps only.
+
+    Args:
+        trainer: with its arguments as given.
+        batch_size: examples an optimiser step, over all ranks.
+        validates: whether there are validation windows.
+
+    Raises:
+        InputError: it does not; the message names the option to change.
+    """
+    parts = parts_of(trainer)
+    if batch_size % (trainer.world_size * parts):
+        raise InputError(
+            f"the global batch of {batch_size} is not divisible by {trainer.world_size} rank(s) x "
+            f"trainer.accumulate_grad_batches {parts}",
+            fix="batch_size counts the examples of an optimiser step over all ranks",
+        )
+    options: Any = trainer  # these two are set where a type checker does not look
+    if options.fast_dev_run:
+        return
+    if trainer.max_steps == -1:
+        raise InputError("the training stream has no end", fix="Set trainer.max_steps")
+    if trainer.limit_train_batches not in (1.0, 0, 0.0) or options.overfit_batches:
+        raise InputError(
+            "trainer.limit_train_batches and trainer.overfit_batches cut epochs, and the training "
+            "stream has none",
+            fix="Set trainer.max_steps",
+        )
+    if not validates or not trainer.limit_val_batches:
+        return
+    interval = trainer.val_check_interval
+    if isinstance(interval, float) or (isinstance(interval, int) and interval % parts):
+        raise InputError(
+            f"trainer.val_check_interval is {interval}: expected a number of batches, a multiple "
+            f"of trainer.accumulate_grad_batches ({parts}); the stream has no epoch to take a part "
+            "of",
+            fix="Set trainer.check_val_every_n_epoch to null as well",
+        )
+
+
+def begin_step(trainer: Trainer) -> None:
+    """After a checkpoint was loaded, let Lightning's counters stand at the end of a whole step."""
+    loop = trainer.fit_loop.epoch_loop
+    progress: Any = loop.batch_progress
+    steps = trainer.global_step
+    expected = steps * parts_of(trainer)
+    # A checkpoint from `on_train_batch_end` has not counted that batch as completed yet.
+    pending = progress.total.processed - progress.total.completed
+    if progress.current.completed + pending == progress.total.completed + pending == expected:
+        return
+    rank_zero_info(
+        f"The checkpoint is not of the end of a step of {parts_of(trainer)} batch(es); training "
+        f"goes on after its last whole step, {steps}."
+    )
+    for counter in (progress.total, progress.current):
+        counter.ready = counter.started = counter.processed = expected
+        counter.completed = max(expected - 1, 0)
+    loop._batches_that_stepped = max(steps - 1, 0)  # the loggers' step; Lightning adds one
