@@ -15,9 +15,9 @@ from genomamba_data_prep.errors import InputError
 
 Path = str | os.PathLike[str]
 
-# Blocks stay in the second-level cache while they are hashed, translated and counted.
-BLOCK_BYTES = 1 << 20
-GZIP_INPUT_BYTES = 1 << 17  # zlib copies what follows a member: small input blocks, small copies
+# Small enough to stay in the second-level cache while it is hashed, translated and counted, and
+# for malloc to keep its memory instead of asking the system for fresh pages each time.
+BLOCK_BYTES = 1 << 17
 GZIP_MAGIC = b"\x1f\x8b"
 BGZIP_EOF = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
 GZIP_FORMAT = 31  # zlib's wbits for a gzip header and the largest window
@@ -62,20 +62,18 @@ def _gunzip(blocks: Iterable[bytes], path: Path) -> Iterator[bytes]:
         if is_bgzip is None:
             is_bgzip = _is_bgzip(block)
         tail = (tail + block[-len(BGZIP_EOF) :])[-len(BGZIP_EOF) :]
-        for start in range(0, len(block), GZIP_INPUT_BYTES):
-            data = block[start : start + GZIP_INPUT_BYTES]
-            while data:
-                if member.eof:
-                    member = zlib.decompressobj(GZIP_FORMAT)
-                try:
-                    content = member.decompress(data, BLOCK_BYTES)
-                except zlib.error as error:
-                    raise InputError(
-                        f"damaged gzip: {error}", file=path, fix="Download or compress it again"
-                    ) from error
-                data = member.unused_data if member.eof else member.unconsumed_tail
-                if content:
-                    yield content
+        while block:
+            if member.eof:
+                member = zlib.decompressobj(GZIP_FORMAT)
+            try:
+                content = member.decompress(block, BLOCK_BYTES)
+            except zlib.error as error:
+                raise InputError(
+                    f"damaged gzip: {error}", file=path, fix="Download or compress it again"
+                ) from error
+            block = member.unused_data if member.eof else member.unconsumed_tail
+            if content:
+                yield content
     if not member.eof:
         raise InputError(
             "the gzip file is cut short", file=path, fix="Download or compress it again"

@@ -15,10 +15,12 @@ from typing import NamedTuple
 import numpy as np
 
 from genomamba_data_prep.codes import AMBIGUOUS, ENCODE_TABLE, ILLEGAL, Codes
-from genomamba_data_prep.compression import BLOCK_BYTES, decompressed, raw_blocks
+from genomamba_data_prep.compression import decompressed, raw_blocks
 from genomamba_data_prep.errors import InputError
 
 Path = str | os.PathLike[str]
+
+HEADER_BYTES = 1 << 20  # a longer header line is a file that is not FASTA, not to be held in memory
 
 # Two bits above the codes mark letters that a code alone does not tell, until they are counted.
 _URACIL_BIT, _AMBIGUOUS_BIT = 0x10, 0x20
@@ -118,7 +120,7 @@ def read_pieces(
                 end = data.find(b"\n", at)
                 if end < 0:
                     rest = data[at:]
-                    if len(rest) > BLOCK_BYTES:
+                    if len(rest) > HEADER_BYTES:
                         raise place.error("the header line does not end: expected FASTA")
                     break
                 place.start_record(data[at + 1 : end])
