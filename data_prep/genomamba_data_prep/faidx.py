@@ -7,11 +7,16 @@ bytes in a line.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from genomamba_data_prep.compression import GZIP_MAGIC
 from genomamba_data_prep.errors import InputError
+
+# A last base and what follows it, in the 2 bytes at the end of a line, the 4 at that of a record.
+_LINE_END = re.compile(rb"[^\r\n][\r\n]?")
+_RECORD_END = re.compile(rb"[^\r\n](\r?\n([>\r\n].*)?)?", re.DOTALL)
 
 
 def index_path(fasta: str | os.PathLike[str]) -> Path:
@@ -23,7 +28,7 @@ def check_index(fasta: str | os.PathLike[str], records: Sequence[tuple[str, int]
     """Check the index beside ``fasta``, if there is one, against the file's records.
 
     Names and lengths are compared with all records; where the file is plain, the index must also
-    lead to the begin and the end of each record, which it would not if the lines had changed width.
+    lead to the start of each record, the end of its first line and its end.
 
     Args:
         fasta: the FASTA file.
@@ -60,12 +65,15 @@ def _check_layout(path: Path, fasta: str | os.PathLike[str], lines: Sequence[str
                 full_lines, last_bases = divmod(length - 1, line_bases)
                 file.seek(offset - 1)
                 before = file.read(1)
+                file.seek(offset + min(line_bases, length) - 1)
+                line_end = file.read(2)
                 file.seek(offset + full_lines * line_bytes + last_bases)
-                last, after = file.read(1), file.read(1)
+                record_end = file.read(4)
             except (ValueError, ZeroDivisionError, OSError):
                 raise _stale(path, number, "the line is damaged", name) from None
-            if before != b"\n" or last in b"\r\n" or after not in (b"", b"\r", b"\n"):
-                raise _stale(path, number, "the lines of the FASTA have another width", name)
+            ends_match = _LINE_END.fullmatch(line_end) and _RECORD_END.fullmatch(record_end)
+            if before != b"\n" or not ends_match:
+                raise _stale(path, number, "the lines of the FASTA are elsewhere", name)
 
 
 def _stale(path: Path, line: int, found: str, record: str | None = None) -> InputError:
