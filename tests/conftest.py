@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,3 +19,22 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.fail(f"GENOMAMBA_REAL_DATA={name} is not a folder")
     return folder
+
+
+@pytest.fixture
+def write_species_set(tmp_path: Path) -> Callable[..., Path]:
+    """Encodes letters given as {species: {record: letters}} and returns the species set's TSV."""
+    from genomamba_data_prep.encode import encode_fasta
+
+    def write(genomes: dict[str, dict[str, str]], folder: Path = tmp_path) -> Path:
+        rows = ["species\tstore"]
+        for species, records in genomes.items():
+            fasta = folder / f"{species}.fa"
+            fasta.write_text("".join(f">{name}\n{text}\n" for name, text in records.items()))
+            encode_fasta([fasta], folder / species, species=species)
+            rows.append(f"{species}\t{species}")
+        path = folder / "species.tsv"
+        path.write_text("\n".join(rows) + "\n")
+        return path
+
+    return write

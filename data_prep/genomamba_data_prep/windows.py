@@ -103,7 +103,7 @@ class WindowSampler:
         self.species_set, self.length, self.seed = species_set, length, seed
         self.balanced, self.reverse_complement, self.stream = balanced, reverse_complement, stream
         self._key = key_of(seed)
-        self._max_n = min(int(max_n_fraction * length), length - 1)
+        self.max_n_fraction = max_n_fraction
         self.dropped: Counter[str] = Counter()
         self.intervals = self._usable(intervals)
         self._index(weight_by_length)
@@ -219,13 +219,13 @@ class WindowSampler:
         refused = self._has_n[record]
         suspect = np.flatnonzero(refused)
         counts = self._reader.count_n(record[suspect], start[suspect], self.length)
-        refused[suspect] = counts > self._max_n
+        refused[suspect] = counts / self.length > self.max_n_fraction
         return refused
 
     def _hopeless(self, species: str) -> InputError:
         return InputError(
             f"{MAX_ATTEMPTS} windows of {self.length} bases in a row, drawn from {species}, had "
-            f"more than {self._max_n} N",
+            f"more N than the fraction {self.max_n_fraction}",
             file=self.species_set.path,
             fix="Use intervals with fewer N, a shorter window or a greater max_n_fraction",
         )

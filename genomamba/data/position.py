@@ -86,11 +86,12 @@ def begin_step(trainer: Trainer) -> None:
     expected = steps * parts_of(trainer)
     # A checkpoint from `on_train_batch_end` has not counted that batch as completed yet.
     pending = progress.total.processed - progress.total.completed
-    if progress.current.completed + pending == progress.total.completed + pending == expected:
+    completed = progress.current.completed + pending, progress.total.completed + pending
+    if (*completed, progress.total.ready) == (expected,) * 3:
         return
     rank_zero_info(
-        f"The checkpoint is not of the end of a step of {parts_of(trainer)} batch(es); training "
-        f"goes on after its last whole step, {steps}."
+        f"The checkpoint is not from the end of a step of {parts_of(trainer)} batch(es); training "
+        f"goes on after the {steps} step(s) that it has done."
     )
     for counter in (progress.total, progress.current):
         counter.ready = counter.started = counter.processed = expected
