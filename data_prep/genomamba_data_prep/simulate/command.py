@@ -11,13 +11,27 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 MEAN_N_RUN = 300.0
 MEAN_SOFT_MASK_RUN = 300.0
 
 COMMON = {"chromosomes": 4, "length": 1_000_000, "n_fraction": 0.002}
 DEFAULTS = {
+    "clade": COMMON | {"signal_strength": 1.0, "indel_rate": 0.14, "ts_tv": 2.1, "cpg": 10.0},
     "markov": COMMON | {"order": 2, "kl": 1.5e-5, "soft_mask_fraction": 0.4},
+}
+RANGES = {
+    "chromosomes": (1, 1000),
+    "length": (1000, 2**31),
+    "n_fraction": (0, 0.9),
+    "order": (1, 5),
+    "kl": (1e-9, 1),
+    "soft_mask_fraction": (0, 0.9),
+    "signal_strength": (0, 10),
+    "indel_rate": (0, 1),
+    "ts_tv": (0.1, 100),
+    "cpg": (0.1, 100),
 }
 PRESETS = {
     # 200 Mbp a species: windows of 2**20 bases, and enough of them to learn from.
@@ -45,6 +59,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--n-fraction", type=float, metavar="F", help="bases in runs of N; default 0.002"
     )
     parser.add_argument("--force", action="store_true", help="replace DIR if it exists")
+    clade = parser.add_argument_group("clade")
+    clade.add_argument(
+        "--signal-strength",
+        type=float,
+        metavar="S",
+        help="scales the lineages' mutation spectra and repeat insertions; 0 none, 1 (default) "
+        "about that of the great apes",
+    )
+    clade.add_argument(
+        "--indel-rate", type=float, metavar="R", help="small indels a substitution; default 0.14"
+    )
+    clade.add_argument(
+        "--ts-tv", type=float, metavar="R", help="transitions a transversion; default 2.1"
+    )
+    clade.add_argument(
+        "--cpg", type=float, metavar="F", help="factor of CpG transitions; default 10"
+    )
     markov = parser.add_argument_group("markov")
     markov.add_argument("--order", type=int, metavar="K", help="of the sources, 1 to 5; default 2")
     markov.add_argument(
@@ -55,8 +86,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _settings(args: argparse.Namespace) -> tuple[str, dict]:
-    """The signal and its options' values: defaults, then the preset's, then the command line's."""
+def _settings(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
+    """The signal and its options' values: defaults, the preset over them, then those given."""
     from genomamba_data_prep.errors import InputError
 
     preset = dict(PRESETS.get(args.preset, {}))
@@ -72,35 +103,52 @@ def _settings(args: argparse.Namespace) -> tuple[str, dict]:
         option = "--" + name.replace("_", "-")
         raise InputError(f"{option} does not apply to --signal {signal}", fix="Leave it out")
     settings = DEFAULTS[signal] | preset | given
-    for name in ("chromosomes", "length"):
-        if settings[name] < 1:
-            raise InputError(f"--{name} {settings[name]}: expected at least 1")
-    for name in ("n_fraction", "soft_mask_fraction"):
-        if not 0 <= settings.get(name, 0) <= 0.9:
+    for name, value in settings.items():
+        low, high = RANGES[name]
+        if not low <= value <= high:
             option = "--" + name.replace("_", "-")
-            raise InputError(f"{option} {settings[name]}: expected 0 to 0.9")
+            raise InputError(f"{option} {value}: expected {low:g} to {high:g}")
     if args.seed < 0:
         raise InputError(f"--seed {args.seed}: expected 0 or more")
     return signal, settings | {"seed": args.seed}
 
 
-def run(args: argparse.Namespace) -> int:
-    """Run the subcommand and return its exit code."""
-    from genomamba_data_prep.atomic import atomic_directory
+def _check_output(output: Path, force: bool) -> None:
     from genomamba_data_prep.errors import InputError
 
-    _, settings = _settings(args)
-    if args.output.exists() and not args.force:
-        raise InputError("already exists", file=args.output, fix="Replace it with --force")
-    if not args.output.parent.is_dir():
-        raise InputError("no such folder", file=args.output.parent, fix="Create it first")
+    if not output.absolute().parent.is_dir():
+        raise InputError("no such folder", file=output.parent, fix="Create it first")
+    if not output.exists():
+        return
+    if not force:
+        raise InputError("already exists", file=output, fix="Replace it with --force")
+    if not (output / "truth.json").is_file():
+        raise InputError(
+            "is not a simulation, and --force replaces nothing else",
+            file=output,
+            fix="Choose another --output",
+        )
 
-    from genomamba_data_prep.simulate.markov_simulation import markov_truth, write_markov
+
+def run(args: argparse.Namespace) -> int:
+    """Run the subcommand and return its exit code."""
+    signal, settings = _settings(args)
+    _check_output(args.output, args.force)
+
+    from genomamba_data_prep.atomic import atomic_directory
     from genomamba_data_prep.simulate.masks import Runs
 
     settings["n_runs"] = Runs(settings.pop("n_fraction"), MEAN_N_RUN)
-    settings["soft_mask_runs"] = Runs(settings.pop("soft_mask_fraction"), MEAN_SOFT_MASK_RUN)
-    truth = markov_truth(**settings)
+    if signal == "markov":
+        from genomamba_data_prep.simulate.markov_simulation import markov_truth, write_markov
+
+        soft_mask = Runs(settings.pop("soft_mask_fraction"), MEAN_SOFT_MASK_RUN)
+        truth = markov_truth(soft_mask_runs=soft_mask, **settings)
+        with atomic_directory(args.output, replace=args.force) as directory:
+            write_markov(directory, truth)
+        return 0
+    from genomamba_data_prep.simulate.clade import Clade, write_clade
+
     with atomic_directory(args.output, replace=args.force) as directory:
-        write_markov(directory, truth)
+        write_clade(directory, Clade(**settings))
     return 0
