@@ -75,14 +75,15 @@ class WindowDataModule(LightningDataModule):
         eval_batch_size: int | None = None,
     ) -> None:
         super().__init__()
-        for name, value in (
-            ("batch_size", batch_size),
-            ("valid_examples", valid_examples),
-            ("test_examples", test_examples),
-            ("eval_batch_size", eval_batch_size or 1),
+        for name, value, least in (
+            ("batch_size", batch_size, 1),
+            ("num_workers", num_workers, 0),
+            ("valid_examples", valid_examples, 1),
+            ("test_examples", test_examples, 1),
+            ("eval_batch_size", 1 if eval_batch_size is None else eval_batch_size, 1),
         ):
-            if value < 1:
-                raise InputError(f"expected {name} of at least 1, got {value}")
+            if value < least:
+                raise InputError(f"expected {name} of at least {least}, got {value}")
         self.species_set = SpeciesSet.open(species_set)
         self.splits = splits_file.read(splits, self.species_set)
         self.length, self.batch_size, self.seed = length, batch_size, seed

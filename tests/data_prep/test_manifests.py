@@ -1,0 +1,206 @@
+"""Frozen evaluation sets: drawn once, verified at every reading."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from Bio.Seq import Seq
+
+from genomamba_data_prep import splits
+from genomamba_data_prep.cli import main as prepare
+from genomamba_data_prep.codes import decode
+from genomamba_data_prep.errors import InputError
+from genomamba_data_prep.manifest_windows import ManifestReader, check_held_out
+from genomamba_data_prep.manifests import METADATA_KEY, read_manifest
+from genomamba_data_prep.species_set import SpeciesSet
+
+GENOMES = {
+    species: {
+        record: "".join(np.random.default_rng([number, k]).choice(list("ACGTacgtN"), 800))
+        for k, record in enumerate(("chr1", "chr2", "chr3"))
+    }
+    for number, species in enumerate(("human", "chimp", "gorilla"))
+}
+
+
+@pytest.fixture
+def path(write_species_set: Callable[..., Path]) -> Path:
+    path = write_species_set(GENOMES)
+    output = str(path.parent / "splits.tsv")
+    prepare(["split", str(path), "--train", "chr1", "--test", "chr2,chr3", "--output", output])
+    return path
+
+
+def draw(path: Path, *options: str) -> Path:
+    """What `genomamba prepare manifest` writes."""
+    output = path.parent / "test.parquet"
+    fixed = ["--splits", str(path.parent / "splits.tsv"), "--output", str(output)]
+    given = ["--length", "60", "--windows", "100", "--max-n-fraction", "0.3", *options]
+    assert prepare(["manifest", str(path), *fixed, *given]) == 0
+    return output
+
+
+def rewrite(manifest: Path, change: Callable[[dict[str, list]], object]) -> None:
+    """Change the table and keep the metadata."""
+    table = pq.read_table(manifest)
+    columns = table.to_pydict()
+    change(columns)
+    pq.write_table(pa.table(columns, schema=table.schema), manifest)
+
+
+@pytest.mark.parametrize("option", ["--weight-by-length", "--uniform-records"])
+def test_windows_are_of_the_split_and_equal_a_class(path: Path, option: str) -> None:
+    manifest = read_manifest(draw(path, option, "--reverse-complement"), SpeciesSet.read(path))
+    rows = manifest.table.to_pylist()
+    assert Counter(row["species"] for row in rows) == {"human": 34, "chimp": 33, "gorilla": 33}
+    assert {row["record"] for row in rows} == {"chr2", "chr3"}
+    assert {row["strand"] for row in rows} == {"+", "-"}
+    assert all(row["end"] - row["start"] == 60 for row in rows)
+    assert [manifest.origin.classes[label] for label in manifest.labels] == [
+        row["species"] for row in rows
+    ]
+
+
+def test_the_reader_gives_the_rows_letters(path: Path) -> None:
+    species_set = SpeciesSet.read(path)
+    manifest = read_manifest(draw(path, "--reverse-complement"), species_set)
+    reader = pickle.loads(pickle.dumps(ManifestReader(manifest, species_set)))  # noqa: S301
+    picked = np.array([99, 0, 0, 41])
+    for row, codes in zip(picked.tolist(), reader.codes(picked), strict=True):
+        species, record, start, end, strand, _ = (
+            manifest.table.slice(row, 1).to_pylist()[0].values()
+        )
+        text = GENOMES[species][record][start:end]
+        assert decode(codes).decode() == (
+            text if strand == "+" else str(Seq(text).reverse_complement())
+        )
+
+
+def test_the_fastas_strand_by_default(path: Path) -> None:
+    assert set(pq.read_table(draw(path))["strand"].to_pylist()) == {"+"}
+
+
+def test_the_sidecar_is_sha256sums(path: Path) -> None:
+    manifest = draw(path)
+    digest = hashlib.sha256(manifest.read_bytes()).hexdigest()
+    assert Path(f"{manifest}.sha256").read_text() == f"{digest}  test.parquet\n"
+
+
+def test_drawn_once(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    manifest = draw(path)
+    before = manifest.stat().st_mtime_ns
+    draw(path)
+    assert manifest.stat().st_mtime_ns == before
+    assert "already up to date" in capsys.readouterr().err
+    with pytest.raises(InputError, match="exists, and this command would write something else"):
+        draw(path, "--seed", "1")
+    digest = read_manifest(manifest).digest
+    draw(path, "--seed", "1", "--force")
+    assert read_manifest(manifest).digest != digest
+
+
+def test_refusals_are_counted(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    origin = read_manifest(draw(path, "--max-n-fraction", "0.1")).origin
+    assert origin.refused["too many N"] > 0
+    assert f"refused and drawn again: {origin.refused['too many N']} window(s)" in (
+        capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize("with_sidecar", [True, False])
+@pytest.mark.parametrize(
+    ("column", "value"), [("start", 1), ("label", 2), ("strand", "-"), ("record", "chr1")]
+)
+def test_one_changed_row_is_noticed(
+    path: Path, column: str, value: object, with_sidecar: bool
+) -> None:
+    manifest = draw(path)
+    rewrite(manifest, lambda columns: columns[column].__setitem__(57, value))
+    if not with_sidecar:
+        Path(f"{manifest}.sha256").unlink()
+    with pytest.raises(InputError, match="changed after it was written"):
+        read_manifest(manifest)
+
+
+def test_a_changed_file_is_noticed_by_its_sidecar(path: Path) -> None:
+    manifest = draw(path)
+    table = pq.read_table(manifest)
+    pq.write_table(table, manifest, compression="gzip")
+    with pytest.raises(InputError, match="changed after it was written"):
+        read_manifest(manifest)
+    Path(f"{manifest}.sha256").unlink()
+    assert len(read_manifest(manifest)) == 100  # the same rows
+
+
+def test_other_metadata_are_noticed(path: Path) -> None:
+    manifest = draw(path)
+    Path(f"{manifest}.sha256").unlink()
+    table = pq.read_table(manifest)
+    text = table.schema.metadata[METADATA_KEY]
+    for change, message in (
+        (text.replace(b'"seed": 0', b'"seed": 5'), "changed after"),
+        (text.replace(b'"format": 1', b'"format": 2'), "format version 2, this genomamba reads 1"),
+        (b"{}", "metadata are damaged"),
+        (b"x", "metadata are damaged"),
+    ):
+        pq.write_table(table.replace_schema_metadata({METADATA_KEY: change}), manifest)
+        with pytest.raises(InputError, match=message):
+            read_manifest(manifest)
+    pq.write_table(table.replace_schema_metadata({}), manifest)
+    with pytest.raises(InputError, match="not a manifest"):
+        read_manifest(manifest)
+
+
+def test_not_parquet(tmp_path: Path) -> None:
+    path = tmp_path / "x.parquet"
+    path.write_text("PAR1?")
+    with pytest.raises(InputError, match="not a Parquet file"):
+        read_manifest(path)
+
+
+def test_another_species_set(path: Path) -> None:
+    manifest = draw(path)
+    path.write_text("species\tstore\nchimp\tchimp\nhuman\thuman\ngorilla\tgorilla\n")
+    with pytest.raises(InputError, match=r"classes are human, chimp, gorilla; .* order counts"):
+        read_manifest(manifest, SpeciesSet.read(path))
+    path.write_text("species\tstore\nhuman\thuman\nchimp\tchimp\ngorilla\tchimp\n")
+    with pytest.raises(InputError, match="drawn from other sequences"):
+        read_manifest(manifest, SpeciesSet.read(path))
+
+
+def test_windows_that_are_trained_on_are_noticed(path: Path) -> None:
+    species_set = SpeciesSet.read(path)
+    manifest = read_manifest(draw(path), species_set)
+    file = path.parent / "splits.tsv"
+    check_held_out(manifest, splits.read(file, species_set))
+    options = ["--train", "chr2", "--force", "--output", str(file)]
+    prepare(["split", str(path), *options])
+    with pytest.raises(InputError, match="overlaps the training interval 0-800"):
+        check_held_out(manifest, splits.read(file, species_set))
+    check_held_out(
+        read_manifest(draw(path, "--split", "train", "--force")), splits.read(file, species_set)
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--windows", "0"), "--windows of at least 1"),
+        (("--length", "801"), "no interval of at least 801 bases .* the longest has 800"),
+        (("--split", "valid"), "the longest has 0"),
+        (("--max-n-fraction", "1"), "max_n_fraction"),
+        (("--seed", "-3"), "seed"),
+    ],
+)
+def test_refusals_leave_nothing(path: Path, options: tuple[str, ...], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        draw(path, *options)
+    assert not [file for file in path.parent.iterdir() if "parquet" in file.name]
