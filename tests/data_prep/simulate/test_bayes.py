@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -85,19 +86,28 @@ def test_standard_error_is_that_of_repeated_runs(make_truth: MakeTruth) -> None:
     assert spread == pytest.approx(np.mean([run.standard_error for run in runs]), rel=0.4)
 
 
+def gaussian_limit(bases: float, kl: float) -> float:
+    """Five equidistant sources, many bases: E[phi(z + sqrt(kl bases)) ** 4], z standard normal."""
+    z = np.linspace(-8, 8, 2001)
+    density = np.exp(-z * z / 2) / np.sqrt(2 * np.pi)
+    below = np.array([0.5 * math.erfc(-(x + math.sqrt(kl * bases)) / math.sqrt(2)) for x in z])
+    return float((density * below**4).sum() * (z[1] - z[0]))
+
+
 @pytest.mark.parametrize(
     ("kl", "expected"),
     [
-        (1.5e-5, {2**10: 0.23, 2**14: 0.335, 2**16: 0.50}),
-        (2e-3, {2**10: 0.62, 2**13: 0.99}),
+        (1.5e-5, {2**10: 0.23, 2**14: 0.34, 2**16: 0.49}),
+        (2e-3, {2**10: 0.63, 2**11: 0.79, 2**13: 0.99}),
     ],
     ids=["paper", "demo"],
 )
 def test_presets(make_truth: MakeTruth, kl: float, expected: dict[int, float]) -> None:
-    truth = make_truth(kl=kl, n_runs=Runs(0.002, 300.0))
-    optima = bayes.optimal_accuracy(truth, list(expected), windows=400)
+    optima = bayes.optimal_accuracy(make_truth(kl=kl), list(expected), windows=500)
     for optimum, accuracy in zip(optima, expected.values(), strict=True):
-        assert optimum.accuracy == pytest.approx(accuracy, abs=4 * optimum.standard_error + 0.01)
+        limit = gaussian_limit(optimum.length, kl)
+        assert limit == pytest.approx(accuracy, abs=0.01)
+        assert optimum.accuracy == pytest.approx(limit, abs=4 * optimum.standard_error + 0.003)
 
 
 def test_windows_obey_the_n_policy(make_truth: MakeTruth) -> None:

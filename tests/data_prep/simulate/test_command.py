@@ -65,7 +65,21 @@ def test_masks_have_the_fractions_asked_for(tmp_path: Path) -> None:
     assert ((codes & 8) > 0).mean() == pytest.approx(0.27, abs=0.06)
 
 
-@pytest.mark.parametrize("signal", ["markov"])
+def test_clade_files(tmp_path: Path) -> None:
+    output = simulate(tmp_path / "out", "--signal-strength=5")
+    content = json.loads((output / "truth.json").read_text())
+    assert content["signal"] == "clade"
+    assert content["parameters"]["signal_strength"] == 5
+    for species in SPECIES:
+        lengths = {name: len(codes) for name, codes in read(output / f"{species}.fa").items()}
+        assert lengths == content["chromosomes"][species]
+        assert list(lengths) == ["chr1", "chr2"]
+        assert all(19_000 < length < 40_000 for length in lengths.values())
+    with pytest.raises(InputError, match="signal clade"):
+        main(["bayes", str(output)])
+
+
+@pytest.mark.parametrize("signal", ["markov", "clade"])
 def test_the_seed_alone_decides(tmp_path: Path, signal: str) -> None:
     option = f"--signal={signal}"
     first, second = simulate(tmp_path / "a", option), simulate(tmp_path / "b", option)
@@ -83,6 +97,9 @@ def test_existing_output_is_kept_without_force(tmp_path: Path) -> None:
     assert (output / "human.fa").read_bytes() == before
     simulate(output, "--signal=markov", "--seed=1", "--force")
     assert (output / "human.fa").read_bytes() != before
+    (tmp_path / "other").mkdir()
+    with pytest.raises(InputError, match="replaces nothing else"):
+        simulate(tmp_path / "other", "--force")
 
 
 @pytest.mark.parametrize(
@@ -91,10 +108,11 @@ def test_existing_output_is_kept_without_force(tmp_path: Path) -> None:
         (["--preset=demo", "--signal=clade"], "--preset demo is for"),
         (["--signal=markov", "--signal-strength=2"], "--signal-strength does not apply"),
         (["--kl=1e-3"], "--kl does not apply"),
-        (["--signal=markov", "--kl=5"], "Lower --kl"),
+        (["--signal=markov", "--kl=0.9"], "Lower --kl"),
         (["--signal=markov", "--length=0"], "--length 0"),
         (["--signal=markov", "--n-fraction=1"], "--n-fraction"),
         (["--signal=markov", "--seed=-1"], "--seed"),
+        (["--ts-tv=0"], "--ts-tv"),
     ],
 )
 def test_refusals_leave_nothing(tmp_path: Path, options: list[str], message: str) -> None:
