@@ -21,6 +21,7 @@ from genomamba_data_prep.errors import InputError
 from genomamba_data_prep.manifest_windows import ManifestReader, check_held_out
 from genomamba_data_prep.manifests import METADATA_KEY, read_manifest
 from genomamba_data_prep.species_set import SpeciesSet
+from genomamba_data_prep.splits import Interval, Splits
 
 GENOMES = {
     species: {
@@ -188,6 +189,34 @@ def test_windows_that_are_trained_on_are_noticed(path: Path) -> None:
     check_held_out(
         read_manifest(draw(path, "--split", "train", "--force")), splits.read(file, species_set)
     )
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "overlaps"),
+    [
+        (-9, 0, False),
+        (-9, 1, True),
+        (60, 69, False),
+        (59, 69, True),
+        (20, 30, True),
+        (-9, 69, True),
+    ],
+)
+def test_one_base_is_enough_to_overlap(path: Path, left: int, right: int, overlaps: bool) -> None:
+    species_set = SpeciesSet.read(path)
+    manifest = read_manifest(draw(path, "--windows", "1"))
+    species, record, start, *_ = manifest.table.to_pylist()[0].values()
+    assert 9 <= start <= 800 - 69
+    place = [
+        Interval(species, record, start + left, start + right, "train"),
+        Interval(species, record, 0, 1, "train"),
+        Interval(species, record, 799, 800, "train"),
+    ]
+    if overlaps:
+        with pytest.raises(InputError, match="the window in row 0"):
+            check_held_out(manifest, Splits(species_set, place))
+    else:
+        check_held_out(manifest, Splits(species_set, place))
 
 
 @pytest.mark.parametrize(

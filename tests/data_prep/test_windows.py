@@ -79,8 +79,17 @@ def test_example_i_depends_on_seed_and_i_only(
     assert rows(sampler.draw(numbers[order])) == [rows(together)[i] for i in order]
     for i in range(0, len(numbers), 7):
         assert rows(sampler.draw(numbers[i : i + 1])) == rows(together)[i : i + 1]
-    again = pickle.loads(pickle.dumps(sampler))  # noqa: S301
-    assert rows(again.draw(numbers)) == rows(together)
+
+
+def test_pickling_leaves_the_genomes_behind(species_set: SpeciesSet) -> None:
+    sampler = WindowSampler(species_set, whole(), 50, seed=7)
+    before = len(pickle.dumps(sampler))
+    together = sampler.draw(np.arange(100))
+    sampler.codes(together)
+    content = pickle.dumps(sampler)
+    assert len(content) == before
+    again = pickle.loads(content)  # noqa: S301
+    assert rows(again.draw(np.arange(100))) == rows(together)
     np.testing.assert_array_equal(again.codes(together), sampler.codes(together))
 
 
