@@ -44,6 +44,9 @@ class WindowDataModule(LightningDataModule):
             record is.
         max_n_fraction: windows with a greater fraction of N are refused and redrawn; below 1.
         reverse_complement: training windows are of either strand with probability 1/2.
+        balanced: training example i is of species i modulo their number; otherwise its species is
+            drawn. With equal classes in every batch training is several times faster where the
+            classes differ by little: chance differences in their numbers drown the signal.
         valid_manifest: a frozen evaluation set (`genomamba prepare manifest`), of any length.
         valid_examples: windows to draw from the valid split where there is no manifest.
         test_manifest: as valid_manifest.
@@ -68,6 +71,7 @@ class WindowDataModule(LightningDataModule):
         weight_by_length: bool = True,
         max_n_fraction: float = 0.1,
         reverse_complement: bool = True,
+        balanced: bool = False,
         valid_manifest: str | Path | None = None,
         valid_examples: int = 1024,
         test_manifest: str | Path | None = None,
@@ -89,7 +93,7 @@ class WindowDataModule(LightningDataModule):
         self.length, self.batch_size, self.seed = length, batch_size, seed
         self.num_workers = num_workers
         self.rule = {"weight_by_length": weight_by_length, "max_n_fraction": max_n_fraction}
-        self.reverse_complement = reverse_complement
+        self.reverse_complement, self.balanced = reverse_complement, balanced
         self.manifests = {Stream.VALIDATION: valid_manifest, Stream.TEST: test_manifest}
         self.examples = {Stream.VALIDATION: valid_examples, Stream.TEST: test_examples}
         self.eval_batch_size = eval_batch_size
@@ -117,6 +121,7 @@ class WindowDataModule(LightningDataModule):
             "batch_size": self.batch_size,
             "seed": self.seed,
             "reverse_complement": self.reverse_complement,
+            "balanced": self.balanced,
             **self.rule,
         }
 
@@ -158,7 +163,7 @@ class WindowDataModule(LightningDataModule):
             self.length,
             seed=self.seed,
             reverse_complement=reverse_complement,
-            balanced=stream != Stream.TRAINING,
+            balanced=self.balanced or stream != Stream.TRAINING,
             stream=stream,
             **self.rule,
         )
