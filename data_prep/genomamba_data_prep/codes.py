@@ -16,6 +16,7 @@ A, C, G, T, N = range(5)
 SOFT_MASK = 0x08
 BASE_BITS = 0x07
 ILLEGAL = 0xFF
+COMPLEMENT_BLOCK = 1 << 17  # bytes
 AMBIGUOUS = "RYSWKMBDHV"  # IUPAC letters that stand for two or three bases; read as N and counted
 
 
@@ -53,6 +54,9 @@ def decode(codes: Codes) -> bytes:
 def reverse_complement(codes: Codes) -> Codes:
     """The other strand, read 5' to 3', shape as given; the soft mask goes with its base."""
     flipped = codes[..., ::-1].copy()
-    # A and T, C and G differ by XOR 3; N alone has its bit and stays. Four times a table's speed.
-    flipped ^= ((flipped & N) == 0).view(np.uint8) * np.uint8(3)
+    # A and T, C and G differ by XOR 3; N alone has its bit and stays. In blocks that stay in the
+    # cache this has four times a table's speed.
+    for start in range(0, codes.size, COMPLEMENT_BLOCK):
+        block = flipped.reshape(-1)[start : start + COMPLEMENT_BLOCK]
+        block ^= ((block & N) == 0).view(np.uint8) * np.uint8(3)
     return flipped

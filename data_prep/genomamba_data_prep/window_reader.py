@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from genomamba_data_prep.codes import Codes, N, reverse_complement
+from genomamba_data_prep.codes import COMPLEMENT_BLOCK, Codes, N, reverse_complement
 from genomamba_data_prep.species_set import SpeciesSet
 
 Int64 = npt.NDArray[np.int64]
@@ -56,8 +56,9 @@ class WindowReader:
         codes = np.empty((len(record), length), dtype=np.uint8)
         for row, (r, s) in enumerate(zip(record.tolist(), start.tolist(), strict=True)):
             codes[row] = views[r][s : s + length]
-        flipped = strand == REVERSE
-        codes[flipped] = reverse_complement(codes[flipped])
+        flipped = np.flatnonzero(strand == REVERSE)
+        for rows in np.array_split(flipped, 1 + flipped.size * length // COMPLEMENT_BLOCK):
+            codes[rows] = reverse_complement(codes[rows])  # few at once, to stay in the cache
         return codes
 
     def __getstate__(self) -> dict[str, Any]:
