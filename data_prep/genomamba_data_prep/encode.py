@@ -11,7 +11,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -164,7 +164,7 @@ def count_records(
         offset += len(piece.codes)
         if write is not None:
             write(piece.codes)
-    return [Record(**asdict(count)) for count in counts]
+    return [Record(**vars(count)) for count in counts]
 
 
 @dataclass

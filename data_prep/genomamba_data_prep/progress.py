@@ -15,7 +15,7 @@ class Progress:
 
     Args:
         task: what is being done, as the user would say it.
-        total: the whole work, in any unit.
+        total: the whole work, in any unit; 0 if it is not known, as of a pipe.
     """
 
     def __init__(self, task: str, total: int) -> None:
@@ -42,7 +42,8 @@ class Progress:
             return
         if not sys.stderr.isatty():
             self._next_report = time.monotonic() + LOG_SECONDS
-            print(f"{self.task}: {self.done / max(self.total, 1):.0%}", file=sys.stderr, flush=True)
+            done = f"{self.done / self.total:.0%}" if self.total else f"{self.done:,} so far"
+            print(f"{self.task}: {done}", file=sys.stderr, flush=True)
             return
         self._next_report = time.monotonic() + 0.1
         if self._bar is None:
@@ -54,7 +55,6 @@ class Progress:
         import rich.progress  # a tenth of a second to import: only for those who wait anyway
         from rich.console import Console
 
-        columns = (*rich.progress.Progress.get_default_columns(),)
-        self._bar = rich.progress.Progress(*columns, console=Console(stderr=True), transient=True)
-        self._task_id = self._bar.add_task(self.task, total=self.total)
+        self._bar = rich.progress.Progress(console=Console(stderr=True), transient=True)
+        self._task_id = self._bar.add_task(self.task, total=self.total or None)
         self._bar.start()
