@@ -1,0 +1,1 @@
+"""Windows of encoded genomes as batches: tokens, datasets, samplers, Lightning data modules."""

@@ -221,7 +221,7 @@ class WindowDataModule(LightningDataModule):
             **batching,
         )
 
-    def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:  # noqa: ARG002
+    def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Count what was refused for the batches that training takes."""
         if self.trainer and self.trainer.training:
             self.refused += int(batch.refused.sum())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from genomamba_data_prep.philox import key_of, philox4x32
 
 # Random123, kat_vectors: counter, key, result of "philox4x32 10".
