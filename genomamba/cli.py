@@ -75,6 +75,9 @@ def main(argv: list[str] | None = None) -> int:
     except InputError as error:
         print(f"genomamba: error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # the reader of our output has seen enough: `genomamba ... | head`
+        sys.stdout = None
+        return 0
     except OSError as error:  # unreadable file, full disk: the system's words name the file
         print(f"genomamba: error: {error}", file=sys.stderr)
         return 2

@@ -1,0 +1,132 @@
+"""Checkpoints: written whole or not at all, read without unpickling code, checked when opened.
+
+A checkpoint is Lightning's file. Under the key ``genomamba`` it carries a plain dictionary that
+says what the weights are: format, task, config, vocabulary, window length and data; of a
+classifier, classes and pooling too.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+from typing import Any
+
+import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+from torch import nn
+
+from genomamba.data.tokens import VOCABULARY
+from genomamba.models import MambaConfig, MambaForClassification, MambaForPretraining
+from genomamba_data_prep.atomic import atomic_file
+from genomamba_data_prep.errors import InputError
+
+META_KEY = "genomamba"
+FORMAT_VERSION = 1
+MODEL_PREFIX = "model."  # a task's network is its attribute `model`
+
+Path = str | os.PathLike[str]
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes to a temporary name, flushes, renames: a kill at any moment leaves a whole file."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Path, storage_options: Any = None
+    ) -> None:
+        if storage_options is not None:
+            raise TypeError("AtomicCheckpointIO takes no storage_options")
+        os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+        with atomic_file(path) as temporary:
+            torch.save(checkpoint, temporary)
+
+    def load_checkpoint(
+        self, path: Path, map_location: Any = "cpu", weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Reads weights only, whatever is asked for."""
+        return read_checkpoint(path, map_location)
+
+
+def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
+    """A checkpoint's content, after the checks that need no data.
+
+    Raises:
+        InputError: no file, not a genomamba checkpoint, damaged, of another format version or with
+            another vocabulary.
+    """
+    if not os.path.isfile(path):
+        raise InputError("no such checkpoint", file=path, fix="Check the path")
+    try:
+        checkpoint = torch.load(path, map_location=map_location, weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"not a checkpoint, or damaged: {reason}",
+            file=path,
+            fix="Use a .ckpt file that `genomamba fit` wrote",
+        ) from error
+    meta = checkpoint.get(META_KEY) if isinstance(checkpoint, dict) else None
+    if not isinstance(meta, dict):
+        raise InputError(
+            "a checkpoint of another program: it has no genomamba entry",
+            file=path,
+            fix="Use a .ckpt file that `genomamba fit` wrote",
+        )
+    if meta.get("format") != FORMAT_VERSION:
+        raise InputError(
+            f"the checkpoint has format version {meta.get('format')}, this genomamba reads "
+            f"{FORMAT_VERSION}",
+            file=path,
+            fix="Use the genomamba version that wrote it",
+        )
+    if tuple(meta["vocabulary"]) != VOCABULARY:
+        raise InputError(
+            f"the checkpoint's vocabulary is {' '.join(meta['vocabulary'])}, expected "
+            f"{' '.join(VOCABULARY)}",
+            file=path,
+            fix="Use a checkpoint of a DNA model that this genomamba trained",
+        )
+    return checkpoint
+
+
+def check_classes(meta: dict[str, Any], classes: tuple[str, ...], path: Path | None = None) -> None:
+    """That a classifier's classes are the data's, in the same order.
+
+    Raises:
+        InputError: they are not.
+    """
+    if tuple(meta.get("classes") or ()) != classes:
+        raise InputError(
+            f"the checkpoint's classes are {', '.join(meta.get('classes') or ('none',))}; the "
+            f"data's are {', '.join(classes)}; the order counts",
+            file=path,
+            fix="Use the species set it was trained on, or order its rows alike",
+        )
+
+
+def load_model(path: Path, map_location: Any = "cpu") -> tuple[nn.Module, dict[str, Any]]:
+    """The network of a checkpoint, in evaluation mode, and what the checkpoint says of it.
+
+    Returns:
+        ``MambaForClassification`` or ``MambaForPretraining``, and the ``genomamba`` dictionary.
+
+    Raises:
+        InputError: as `read_checkpoint`; or the weights do not fit the config.
+    """
+    checkpoint = read_checkpoint(path, map_location)
+    meta = checkpoint[META_KEY]
+    config = MambaConfig.from_dict(meta["config"])
+    model: nn.Module
+    if meta["task"] == "classification":
+        model = MambaForClassification(config, len(meta["classes"]), meta["pooling"])
+    else:
+        model = MambaForPretraining(config)
+    weights = {
+        name.removeprefix(MODEL_PREFIX): value
+        for name, value in checkpoint["state_dict"].items()
+        if name.startswith(MODEL_PREFIX)
+    }
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise InputError(f"the weights do not fit the config: {error}", file=path) from error
+    return model.eval(), meta

@@ -1,0 +1,178 @@
+"""``genomamba fit | validate | test | predict``: Lightning's command line over our tasks and data.
+
+What it adds: ``--config`` takes the name of a shipped config as well as a file; one run has one
+folder, ``--run``, that holds config, checkpoints, metrics and results under fixed names, so that
+``--ckpt_path last`` finds them after a kill; a user's mistake is one message and exit code 2.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+
+from genomamba.assets import config_names, find_config
+from genomamba.data import datamodule as _data  # noqa: F401, its classes become known by name
+from genomamba.training import classification as _c  # noqa: F401
+from genomamba.training import pretraining as _p  # noqa: F401
+from genomamba.training.checkpoint import AtomicCheckpointIO
+from genomamba.training.metrics_csv import MetricsCSV
+from genomamba.training.predictions import PredictionWriter
+from genomamba.training.progress import LogLines
+from genomamba_data_prep.errors import InputError
+
+CHECKPOINTS = "checkpoints"
+CONFIG = "config.yaml"
+
+
+class SaveConfig(SaveConfigCallback):
+    """Writes the run's whole config to ``RUN/config.yaml`` when training starts."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage == "fit" and trainer.is_global_zero:
+            folder = Path(trainer.default_root_dir)
+            folder.mkdir(parents=True, exist_ok=True)
+            text = self.parser.dump(self.config, skip_none=False)
+            (folder / CONFIG).write_text(text, encoding="utf-8")
+
+
+class RunCLI(LightningCLI):
+    """Lightning's command line with a run folder."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument(
+            "--run", default="runs/default", help="folder of config, checkpoints, metrics, results"
+        )
+        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.set_defaults(
+            {
+                "checkpoint.save_last": True,
+                "checkpoint.save_top_k": 0,  # last.ckpt only, unless the user asks for more
+            }
+        )
+        parser.link_arguments("run", "trainer.default_root_dir")
+        parser.link_arguments("run", "checkpoint.dirpath", compute_fn=_checkpoints_of)
+
+    @property
+    def options(self) -> Any:
+        """The subcommand's options, before anything is instantiated from them."""
+        return self.config[str(self.subcommand)]
+
+    def before_instantiate_classes(self) -> None:
+        options = self.options
+        if self.subcommand == "fit" and options.ckpt_path is None:
+            _refuse_used_folder(Path(options.run))
+
+    def instantiate_classes(self) -> None:
+        try:
+            super().instantiate_classes()
+        except InputError:
+            raise
+        except ValueError as error:  # such as MambaConfig's: names the field, expected and got
+            raise InputError(
+                str(error), fix="Change it in the config or on the command line"
+            ) from (error)
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        run = Path(self.options.run)
+        has_terminal = sys.stderr.isatty()
+        loggers: list[Logger] = [
+            MetricsCSV(run / "metrics.csv"),
+            TensorBoardLogger(run, name=None, version="tensorboard"),
+        ]
+        options = self.options.trainer
+        logs = self.subcommand == "fit" and options.logger is not False
+        given = {
+            "logger": loggers if logs else False,
+            "plugins": [AtomicCheckpointIO(), *(options.plugins or [])],
+            "enable_progress_bar": has_terminal,
+            "callbacks": [
+                *(options.callbacks or []),
+                RichProgressBar(leave=True) if has_terminal else LogLines(),
+                *([PredictionWriter(run)] if self.subcommand == "predict" else []),
+            ],
+        }
+        return super().instantiate_trainer(**given, **kwargs)
+
+
+def _checkpoints_of(run: str) -> str:
+    return str(Path(run) / CHECKPOINTS)
+
+
+def _refuse_used_folder(run: Path) -> None:
+    """A second run in the first one's folder would mix their checkpoints and curves."""
+    if any((run / CHECKPOINTS).glob("*.ckpt")):
+        raise InputError(
+            "the folder holds checkpoints of a run",
+            file=run,
+            fix="Continue it with --ckpt_path last, or choose another --run",
+        )
+
+
+def resolve_configs(argv: list[str]) -> list[str]:
+    """Arguments with every ``--config NAME`` of a shipped config turned into its file's path.
+
+    Raises:
+        InputError: neither a file nor a shipped config.
+    """
+    resolved, takes_value = [], False
+    for argument in argv:
+        if takes_value:
+            resolved.append(_config_path(argument))
+        elif argument.startswith("--config="):
+            resolved.append(f"--config={_config_path(argument.removeprefix('--config='))}")
+        else:
+            resolved.append(argument)
+        takes_value = not takes_value and argument in ("--config", "-c")
+    return resolved
+
+
+def _config_path(name: str) -> str:
+    if Path(name).is_file():
+        return name
+    found = find_config(name)
+    if found is None:
+        raise InputError(
+            f"--config {name}: neither a file nor a shipped config",
+            fix=f"Shipped are {', '.join(config_names())}",
+        )
+    return str(found)
+
+
+def _quieten() -> None:
+    """Drop the messages that tell a user nothing to act on."""
+    warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
+    warnings.filterwarnings("ignore", message=".*does not have many workers")
+    warnings.filterwarnings("ignore", message=".*LeafSpec")
+    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
+        logging.getLogger(name).addFilter(_is_worth_reading)
+
+
+def _is_worth_reading(record: logging.LogRecord) -> bool:
+    noise = ("TPU available", "GPU available", "💡", "LOCAL_RANK", "`Trainer.fit` stopped")
+    return not any(text in record.getMessage() for text in noise)
+
+
+def main(argv: list[str]) -> int:
+    """Run one of Lightning's subcommands; returns the exit code."""
+    _quieten()
+    RunCLI(
+        LightningModule,
+        LightningDataModule,
+        subclass_mode_model=True,
+        subclass_mode_data=True,
+        save_config_callback=SaveConfig,
+        save_config_kwargs={"overwrite": True},
+        seed_everything_default=0,
+        args=resolve_configs(argv),
+        parser_kwargs={"prog": "genomamba"},
+    )
+    return 0

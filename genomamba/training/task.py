@@ -1,0 +1,130 @@
+"""What the two training tasks share: the network, the optimiser, the checkpoint's record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import nn
+
+from genomamba.data.tokens import VOCABULARY
+from genomamba.models import MambaConfig
+from genomamba.training.checkpoint import FORMAT_VERSION, META_KEY, load_model
+from genomamba.training.optim import parameter_groups, warmup_cosine
+from genomamba_data_prep.errors import InputError
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """AdamW with linear warmup and cosine decay over the whole of `trainer.max_steps`.
+
+    Args:
+        learning_rate: the highest.
+        min_learning_rate: at the end.
+        warmup_fraction: part of the steps over which the learning rate rises.
+        weight_decay: of matrices and filters; norms, biases, A_log and D have none.
+        betas: of AdamW; 0.9 and 0.95 as in Gu & Dao 2023, appendix E.2.
+    """
+
+    learning_rate: float = 1e-3
+    min_learning_rate: float = 1e-5
+    warmup_fraction: float = 0.1
+    weight_decay: float = 0.1
+    betas: tuple[float, float] = (0.9, 0.95)
+
+
+class Task(LightningModule):
+    """A network under training.
+
+    The network is built when the data module is known (it decides the number of classes), as
+    ``self.model``; its backbone may start from the weights of another checkpoint.
+
+    Args:
+        backbone: the network's shape.
+        optimizer: how it learns.
+        pretrained: a checkpoint whose backbone the training starts from.
+    """
+
+    kind: str
+    model: nn.Module | None
+
+    def __init__(
+        self,
+        backbone: MambaConfig,
+        optimizer: OptimizerConfig,
+        pretrained: str | Path | None,
+    ) -> None:
+        super().__init__()
+        self.backbone, self.optimizer, self.pretrained = backbone, optimizer, pretrained
+        self.model = None
+
+    def build(self) -> nn.Module:
+        """The network with fresh weights."""
+        raise NotImplementedError
+
+    def record(self) -> dict[str, Any]:
+        """What the checkpoint says beyond config and data."""
+        return {}
+
+    def configure_model(self) -> None:
+        if self.model is not None:
+            return
+        self.model = self.build()
+        if self.pretrained is not None:
+            self._load_backbone(self.pretrained)
+
+    def _load_backbone(self, path: str | Path) -> None:
+        assert self.model is not None
+        source, meta = load_model(path)
+        differing = [
+            f"{name} {meta['config'][name]!r} there, {value!r} here"
+            for name, value in self.backbone.as_dict().items()
+            if name != "backend" and meta["config"].get(name) != value
+        ]
+        if differing:
+            raise InputError(
+                f"the pretrained backbone has another shape: {'; '.join(differing)}",
+                file=path,
+                fix="Use the config overlay that it was pretrained with",
+            )
+        self.model.get_submodule("backbone").load_state_dict(
+            source.get_submodule("backbone").state_dict()
+        )
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        assert self.model is not None
+        options, total = self.optimizer, self.trainer.max_steps
+        optimizer = torch.optim.AdamW(
+            parameter_groups(self.model, options.weight_decay),
+            lr=options.learning_rate,
+            betas=options.betas,
+        )
+        schedule = warmup_cosine(
+            optimizer,
+            warmup=round(options.warmup_fraction * total),
+            total=total,
+            floor=options.min_learning_rate / options.learning_rate,
+        )
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        self.log("train/learning_rate", optimizer.param_groups[0]["lr"])
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        checkpoint[META_KEY] = {
+            "format": FORMAT_VERSION,
+            "task": self.kind,
+            "config": self.backbone.as_dict(),
+            "vocabulary": list(VOCABULARY),
+            "length": data.length,
+            "data": data.describe(),
+            **self.record(),
+        }
