@@ -73,12 +73,8 @@ class RunCLI(LightningCLI):
     def instantiate_classes(self) -> None:
         try:
             super().instantiate_classes()
-        except InputError:
-            raise
-        except ValueError as error:  # such as MambaConfig's: names the field, expected and got
-            raise InputError(
-                str(error), fix="Change it in the config or on the command line"
-            ) from (error)
+        except (ValueError, OSError) as error:
+            raise _users_mistake(error) from error
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         run = Path(self.options.run)
@@ -100,6 +96,15 @@ class RunCLI(LightningCLI):
             ],
         }
         return super().instantiate_trainer(**given, **kwargs)
+
+
+def _users_mistake(error: BaseException) -> InputError:
+    """The error that a class raised, out of what the parser wraps around it."""
+    while error.__cause__ is not None and not isinstance(error, InputError):
+        error = error.__cause__
+    if isinstance(error, InputError):
+        return error
+    return InputError(str(error), fix="Change it in the config or on the command line")
 
 
 def _checkpoints_of(run: str) -> str:
