@@ -1,14 +1,13 @@
-"""How the chunked scan cuts its work: which rows and positions share a block, and in what order.
+"""How the chunked scan cuts its work.
 
-The scan is sequential over the length, but a chain of tiny operations would leave every processor
-idle. So a chunk of consecutive positions is cut into equal lanes, which advance together, one step
-at a time, as one long vector (over rows, lanes, groups, states and channels):
+A scan is sequential over the length, and one step of one row is far too little work for an array
+operation. So a row is cut into chunks of K consecutive positions, and many chunks advance together,
+one step at a time. A block holds R rows times C neighbouring chunks; its arrays are views of
 
-    position in chunk = lane * steps + step        array of a block: (steps, R, lanes, G, ..., P)
+    (R, C, K, G, N, P)        R rows, C chunks, K steps, G groups, N states, P = D / G channels
 
-Channels are innermost, so that sums over the states run over whole vectors.
-
-Letters: B batch, L length, D channels, N states, G groups, P = D / G channels a group, R rows.
+with channels innermost, so that sums over the states run over whole vectors. Blocks of the same
+rows follow one another along the length. B batch, L length, D channels.
 """
 
 from __future__ import annotations
@@ -29,32 +28,34 @@ class Tiling(NamedTuple):
     """Sizes of a block. Results depend on them by rounding only."""
 
     rows: int
-    lanes: int
+    chunks: int
     steps: int
 
 
 def choose_tiling(u: Tensor, states: int) -> Tiling:
     """Gives one step enough elements to pay for its launch, and a block few enough for the cache.
 
-    Measured on two cores of an EPYC with 1 MiB of L2 each: below 2^16 elements a step PyTorch's
-    fixed cost shows (and only from 2^15 on does it use a second thread); above 2^20 elements, or
-    4 MiB, a block's arrays, of which backward has four, fall out of the L3 cache.
+    Measured on two cores of an EPYC: below 2^16 elements a step PyTorch's fixed cost shows (and
+    from 2^15 on it uses a second thread); above 2^20 elements, or 4 MiB, a block's three arrays
+    begin to fall out of the L3 cache. A chunk has at least N steps, because a state is saved for
+    each: the saved states are then never larger than one float32 activation.
     """
     batch, length, channels = u.shape
-    step_size, block_size = (2**16, 2**20) if u.device.type == "cpu" else (2**20, 2**25)
+    step_size = 2**16 if u.device.type == "cpu" else 2**20
     rows = min(batch, max(1, step_size // (channels * states)))
-    lanes = max(1, step_size // (rows * channels * states))
-    steps = min(block_size // step_size, length)
-    return Tiling(rows, min(lanes, length // steps), steps)
+    steps = min(max(16, states), length)
+    chunks = max(1, step_size // (rows * channels * states))
+    return Tiling(rows, min(chunks, length // steps), steps)
 
 
 class Span(NamedTuple):
-    """Where a block lies: `lanes * steps` consecutive positions of some rows."""
+    """Where a block lies: `chunks * steps` consecutive positions of some rows."""
 
     rows: slice
     positions: slice
-    lanes: int
+    chunks: int
     steps: int
+    saved: slice  # its chunks among all chunks of the length
 
 
 def row_groups(batch: int, tiling: Tiling) -> list[slice]:
@@ -64,25 +65,28 @@ def row_groups(batch: int, tiling: Tiling) -> list[slice]:
 
 def spans(rows: slice, length: int, tiling: Tiling) -> list[Span]:
     """The blocks of some rows, in order. None is padded; the last two may be smaller."""
-    found, start = [], 0
+    found, start, chunk = [], 0, 0
     while start < length:
         steps = min(tiling.steps, length - start)
-        lanes = min(tiling.lanes, (length - start) // steps)
-        stop = start + lanes * steps
-        found.append(Span(rows, slice(start, stop), lanes, steps))
-        start = stop
+        chunks = min(tiling.chunks, (length - start) // steps)
+        stop = start + chunks * steps
+        found.append(Span(rows, slice(start, stop), chunks, steps, slice(chunk, chunk + chunks)))
+        start, chunk = stop, chunk + chunks
     return found
 
 
 def take(x: Tensor, span: Span, dtype: torch.dtype) -> Tensor:
-    """Reads a block of x (B, L, ...): (steps, R, lanes, ...), contiguous."""
-    lanes = x[span.rows, span.positions].unflatten(1, (span.lanes, span.steps))
-    return lanes.movedim(2, 0).to(dtype).contiguous()
+    """The block of x (B, L, ...): (R, C, K, ...); a view of x if it has the dtype already."""
+    return _place(x, span).to(dtype)
 
 
 def put(block: Tensor, span: Span, out: Tensor) -> None:
-    """The inverse of `take`: writes (steps, R, lanes, ...) to its place in out (B, L, ...)."""
-    out[span.rows, span.positions] = block.movedim(0, 2).flatten(1, 2).to(out.dtype)
+    """Writes a block (R, C, K, ...) to its place in out (B, L, ...)."""
+    _place(out, span).copy_(block)
+
+
+def _place(x: Tensor, span: Span) -> Tensor:
+    return x[span.rows, span.positions].unflatten(1, (span.chunks, span.steps))
 
 
 class Workspace:
@@ -90,13 +94,14 @@ class Workspace:
 
     def __init__(self, count: int, tiling: Tiling, A: Tensor) -> None:
         # A: (G, N, P), for its shape, dtype and device.
-        size = tiling.steps * tiling.rows * tiling.lanes * A.numel()
+        size = math.prod(tiling) * A.numel()
         self._buffers = [A.new_empty(size) for _ in range(count)]
         self._inner = A.shape
 
     def arrays(self, span: Span) -> list[Tensor]:
-        """Uninitialised contiguous arrays (steps, R, lanes, G, N, P) of the span's sizes."""
-        shape = (span.steps, span.rows.stop - span.rows.start, span.lanes, *self._inner)
+        """Uninitialised contiguous arrays (R, C, K, G, N, P) of the span's sizes."""
+        rows = span.rows.stop - span.rows.start
+        shape = (rows, span.chunks, span.steps, *self._inner)
         return [buffer[: math.prod(shape)].view(shape) for buffer in self._buffers]
 
 
@@ -121,30 +126,30 @@ def outer_state(state: Tensor) -> Tensor:
 
 
 class Block(NamedTuple):
-    """A block's inputs, ready for the recurrence."""
+    """A block's inputs, ready for the recurrence. Some are views of the inputs: never in place."""
 
-    u: Tensor  # (steps, R, lanes, G, P)
-    q: Tensor  # (steps, R, lanes, G, P), the step sizes after bias and softplus
-    B: Tensor  # (steps, R, lanes, G, N)
-    C: Tensor  # (steps, R, lanes, G, N)
+    u: Tensor  # (R, C, K, G, P)
+    delta: Tensor  # (R, C, K, G, P), after the bias and before softplus
+    q: Tensor  # (R, C, K, G, P), the step sizes
+    B: Tensor  # (R, C, K, G, N)
+    C: Tensor  # (R, C, K, G, N)
     restarts: Restarts | None
 
 
 def load(inputs: ScanInputs, span: Span) -> Block:
     """Reads a block of the inputs and computes its step sizes."""
-    dtype = accumulate_dtype(inputs.u)
     groups = inputs.B.shape[2]
-    q = take(inputs.delta, span, dtype)
+    dtype = accumulate_dtype(inputs.u)
+    delta = take(inputs.delta, span, dtype)
     if inputs.delta_bias is not None:
-        q = q + inputs.delta_bias.to(dtype)
-    if inputs.delta_softplus:
-        q = F.softplus(q)
+        delta = delta + inputs.delta_bias.to(dtype)
+    delta = delta.unflatten(-1, (groups, -1))
+    starts = None if inputs.starts is None else _place(inputs.starts, span)
     return Block(
         u=take(inputs.u, span, dtype).unflatten(-1, (groups, -1)),
-        q=q.unflatten(-1, (groups, -1)),
+        delta=delta,
+        q=F.softplus(delta) if inputs.delta_softplus else delta,
         B=take(inputs.B, span, dtype),
         C=take(inputs.C, span, dtype),
-        restarts=None
-        if inputs.starts is None
-        else find_restarts(take(inputs.starts, span, torch.bool)),
+        restarts=None if starts is None else find_restarts(starts),
     )

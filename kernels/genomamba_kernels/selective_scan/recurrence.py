@@ -1,11 +1,11 @@
-"""The linear recurrence over a block, in place, on arrays (steps, R, lanes, W), W = G * N * P.
+"""The linear recurrence over a block, in place, on arrays (R, C, K, W), W = G * N * P.
 
     forward   h_j = e_j h_{j-1} + b_j              b becomes h
     reverse   g_j = e_{j+1} g_{j+1} + c_j          c becomes g
 
-The lanes of a block advance together, so each needs the value that enters it. A first pass runs
-all lanes from zero and keeps only what leaves them; a short chain over the lanes, with the decay of
-each lane as a whole, gives what enters; the second pass is the real one. One lane needs no first.
+The C chunks advance together, so each needs the value that enters it. A first pass runs all chunks
+from zero and keeps only what leaves them; a short chain over the chunks, with the decay of each as
+a whole, gives what enters; the second pass is the real one. A single chunk needs no first pass.
 
 Where a packed sequence begins, what crosses is replaced by zero and not multiplied with it, so that
 a NaN stays in its own sequence.
@@ -13,7 +13,7 @@ a NaN stays in its own sequence.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -23,18 +23,19 @@ from torch import Tensor
 class Restarts(NamedTuple):
     """Where packed sequences begin in a block."""
 
-    steps: list[Tensor | None]  # (R, lanes, 1) bool each; None where no lane restarts at that step
-    lanes: Tensor  # (R, lanes, 1) bool: whether a lane restarts at any step
+    of_step: list[Tensor | None]  # (R, C, 1) bool each; None where no chunk restarts at that step
+    of_chunk: list[Tensor | None]  # (R, 1) bool each; None where a chunk has no restart
 
 
 def find_restarts(starts: Tensor) -> Restarts | None:
-    """Restarts of a block from its starts (steps, R, lanes) bool; None if there are none."""
-    starts = starts.unsqueeze(-1)
-    present = starts.flatten(1).any(1).tolist()
-    if not any(present):
+    """The restarts of a block from its starts (R, C, K) bool; None if there are none."""
+    if not starts.any():
         return None
-    masks = [mask if here else None for mask, here in zip(starts.unbind(0), present, strict=True)]
-    return Restarts(masks, starts.any(0))
+
+    def masks(x: Tensor, dim: int) -> list[Tensor | None]:
+        return [mask.unsqueeze(-1) if mask.any() else None for mask in x.unbind(dim)]
+
+    return Restarts(of_step=masks(starts, 2), of_chunk=masks(starts.any(2), 1))
 
 
 def zero_at(x: Tensor, restart: Tensor | None) -> Tensor:
@@ -42,76 +43,79 @@ def zero_at(x: Tensor, restart: Tensor | None) -> Tensor:
     return x if restart is None else x.masked_fill(restart, 0)
 
 
-def scan_forward(
-    e: Tensor, b: Tensor, decay: Tensor | None, state: Tensor, restarts: Restarts | None
+def entering_states(
+    e: Tensor, b: Tensor, decay: Tensor, state: Tensor, restarts: Restarts | None
 ) -> Tensor:
-    """Turns b into h in place.
+    """The h that enters each chunk.
 
     Args:
-        e, b: (steps, R, lanes, W).
-        decay: (R, lanes, W), the product of e over a lane's steps; None for one lane.
-        state: (R, W), h before the block.
+        e, b: (R, C, K, W).
+        decay: (R, C, W), the product of e over each chunk's steps.
+        state: (R, W), the h that enters the first chunk.
 
     Returns:
-        (R, lanes, W), h before each lane's first step.
+        (R, C, W)
     """
-    restart = restarts.steps if restarts else [None] * len(e)
-    es, hs = e.unbind(0), b.unbind(0)
-
-    entering = state.unsqueeze(1)
-    if decay is not None:
-        leaving = hs[0].clone()
-        for j in range(1, len(es)):
-            torch.addcmul(hs[j], es[j], zero_at(leaving, restart[j]), out=leaving)
-        entering = _chain(leaving, decay, state, restarts, range(leaving.shape[1]))
-
-    previous = entering
-    for j in range(len(es)):
-        previous = hs[j].addcmul_(es[j], zero_at(previous, restart[j]))
-    return entering
+    restart = restarts.of_step if restarts else [None] * e.shape[2]
+    leaving, *bs = b.unbind(2)
+    leaving = leaving.clone()
+    for e_j, b_j, restart_j in zip(e.unbind(2)[1:], bs, restart[1:], strict=True):
+        torch.addcmul(b_j, e_j, zero_at(leaving, restart_j), out=leaving)
+    return _chain(leaving, decay, state, restarts, reverse=False)
 
 
-def scan_reverse(
-    e: Tensor, c: Tensor, decay: Tensor | None, state: Tensor, restarts: Restarts | None
+def entering_gradients(
+    e: Tensor, c: Tensor, decay: Tensor, state: Tensor, restarts: Restarts | None
 ) -> Tensor:
-    """Turns c, the direct gradient at h, into g, the whole gradient at h, in place.
+    """The gradient that enters each chunk from the next, at its last h.
 
     Args:
-        e, c, decay: as for `scan_forward`.
-        state: (R, W), the gradient that arrives at the block's last h from later blocks.
+        e, c, decay: as for `entering_states`, c being the direct gradient at h.
+        state: (R, W), the gradient that enters the last chunk.
 
     Returns:
-        (R, W), the gradient that leaves for the h before the block.
+        (R, C, W)
     """
-    restart = restarts.steps if restarts else [None] * len(e)
-    es, gs = e.unbind(0), c.unbind(0)
-    last = len(es) - 1
-
-    entering = state.unsqueeze(1)
-    if decay is not None:
-        leaving = gs[last].clone()
-        for j in range(last, 0, -1):
-            torch.addcmul(gs[j - 1], es[j], zero_at(leaving, restart[j]), out=leaving)
-        leaving = zero_at(leaving.mul_(es[0]), restart[0])
-        entering = _chain(leaving, decay, state, restarts, reversed(range(leaving.shape[1])))
-
-    gs[last].add_(entering)
-    for j in range(last, 0, -1):
-        gs[j - 1].addcmul_(es[j], zero_at(gs[j], restart[j]))
-    return zero_at(es[0] * gs[0], restart[0])[:, 0]
+    restart = restarts.of_step if restarts else [None] * e.shape[2]
+    es, cs = e.unbind(2), c.unbind(2)
+    leaving = cs[-1].clone()
+    for j in range(len(es) - 1, 0, -1):
+        torch.addcmul(cs[j - 1], es[j], zero_at(leaving, restart[j]), out=leaving)
+    leaving = zero_at(leaving.mul_(es[0]), restart[0])
+    return _chain(leaving, decay, state, restarts, reverse=True)
 
 
 def _chain(
-    leaving: Tensor,
-    decay: Tensor,
-    state: Tensor,
-    restarts: Restarts | None,
-    order: Iterable[int],
+    leaving: Tensor, decay: Tensor, state: Tensor, restarts: Restarts | None, *, reverse: bool
 ) -> Tensor:
-    """What enters each lane, (R, lanes, W), if `leaving` leaves it when zero enters."""
+    """What enters each chunk, (R, C, W), if `leaving` leaves it when zero enters."""
     entering = torch.empty_like(leaving)
-    for lane in order:
-        entering[:, lane] = state
-        crossing = zero_at(state, None if restarts is None else restarts.lanes[:, lane])
-        state = torch.addcmul(leaving[:, lane], decay[:, lane], crossing)
+    order = range(leaving.shape[1])[:: -1 if reverse else 1]
+    into, out, decays = entering.unbind(1), leaving.unbind(1), decay.unbind(1)
+    into[order[0]].copy_(state)
+    for chunk, following in pairwise(order):
+        crossing = zero_at(into[chunk], restarts.of_chunk[chunk] if restarts else None)
+        torch.addcmul(out[chunk], decays[chunk], crossing, out=into[following])
     return entering
+
+
+def scan_forward_(e: Tensor, b: Tensor, entering: Tensor, restarts: Restarts | None) -> None:
+    """Turns b into h in place; `entering` (R, C, W) is the h before each chunk's first step."""
+    restart = restarts.of_step if restarts else [None] * e.shape[2]
+    previous = entering
+    for e_j, b_j, restart_j in zip(e.unbind(2), b.unbind(2), restart, strict=True):
+        previous = b_j.addcmul_(e_j, zero_at(previous, restart_j))
+
+
+def scan_reverse_(e: Tensor, c: Tensor, entering: Tensor, restarts: Restarts | None) -> Tensor:
+    """Turns c into g in place; `entering` (R, C, W) arrives at each chunk's last h.
+
+    Returns:
+        (R, W), the gradient at the h before the block.
+    """
+    restart = restarts.of_step if restarts else [None] * e.shape[2]
+    es, gs = e.unbind(2), c.unbind(2)
+    gs[-1].add_(entering)
+    for j in range(len(es) - 1, 0, -1):
+        gs[j - 1].addcmul_(es[j], zero_at(gs[j], restart[j]))
+    return zero_at(es[0] * gs[0], restart[0])[:, 0]
