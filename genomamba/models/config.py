@@ -1,0 +1,121 @@
+"""The shape of a Mamba model, with the field names of mamba-ssm, checked when it is made."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+POSITIVE_INTEGERS = ("d_model", "n_layer", "vocab_size", "d_state", "d_conv", "expand")
+POSITIVE_NUMBERS = ("dt_min", "dt_max", "dt_scale", "dt_init_floor", "norm_epsilon")
+BACKENDS = ("auto", "torch", "reference")
+
+
+def _is_positive_integer(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+@dataclass(frozen=True)
+class MambaConfig:
+    """Hyperparameters of a Mamba backbone (Gu & Dao 2023, section 3; defaults of mamba-ssm).
+
+    Args:
+        d_model: width of the residual stream.
+        n_layer: number of blocks.
+        vocab_size: token values that occur; 5 for A, C, G, T, N.
+        d_state: state entries a channel (N in the paper).
+        d_conv: width of the causal convolution.
+        expand: d_inner / d_model.
+        dt_rank: rank of the step size's projection, or "auto" for ceil(d_model / 16).
+        dt_min: smallest initial step size.
+        dt_max: largest initial step size.
+        dt_init: "random" draws dt_proj's weight uniformly, "constant" sets it.
+        dt_scale: factor on dt_proj's initial weight.
+        dt_init_floor: initial step sizes are clamped from below to this.
+        conv_bias: whether the convolution has a bias.
+        bias: whether in_proj and out_proj have a bias.
+        norm_epsilon: added to the mean square in RMSNorm.
+        residual_in_fp32: keep the residual stream in at least float32, whatever the parameters are.
+        tie_embeddings: the next-token head uses the embedding's weight.
+        pad_vocab_size_multiple: the embedding's rows are rounded up to a multiple of this; the
+            logits of the extra rows never leave the head.
+        backend: of the scan and the convolution, see ``genomamba_kernels``.
+
+    Raises:
+        ValueError: a field is out of its range; the message names it, the range and the value.
+    """
+
+    d_model: int = 256
+    n_layer: int = 16
+    vocab_size: int = 5
+    d_state: int = 16
+    d_conv: int = 4
+    expand: int = 2
+    dt_rank: int | Literal["auto"] = "auto"
+    dt_min: float = 1e-3
+    dt_max: float = 0.1
+    dt_init: Literal["random", "constant"] = "random"
+    dt_scale: float = 1.0
+    dt_init_floor: float = 1e-4
+    conv_bias: bool = True
+    bias: bool = False
+    norm_epsilon: float = 1e-5
+    residual_in_fp32: bool = True
+    tie_embeddings: bool = True
+    pad_vocab_size_multiple: int = 8
+    backend: Literal["auto", "torch", "reference"] = "auto"
+
+    def __post_init__(self) -> None:
+        for name in (*POSITIVE_INTEGERS, "pad_vocab_size_multiple"):
+            if not _is_positive_integer(getattr(self, name)):
+                self._refuse(name, "a positive integer")
+        for name in POSITIVE_NUMBERS:
+            value = getattr(self, name)
+            if not (isinstance(value, int | float) and math.isfinite(value) and value > 0):
+                self._refuse(name, "a positive number")
+        if self.dt_rank != "auto" and not _is_positive_integer(self.dt_rank):
+            self._refuse("dt_rank", 'a positive integer or "auto"')
+        if self.dt_min > self.dt_max:
+            self._refuse("dt_min", f"at most dt_max ({self.dt_max})")
+        if self.dt_init not in ("random", "constant"):
+            self._refuse("dt_init", '"random" or "constant"')
+        if self.backend not in BACKENDS:
+            self._refuse("backend", f"one of {', '.join(BACKENDS)}")
+
+    def _refuse(self, name: str, expected: str) -> None:
+        raise ValueError(f"MambaConfig.{name}: expected {expected}, got {getattr(self, name)!r}")
+
+    @property
+    def d_inner(self) -> int:
+        """Channels inside a mixer."""
+        return self.expand * self.d_model
+
+    @property
+    def rank(self) -> int:
+        """``dt_rank`` with "auto" resolved."""
+        return math.ceil(self.d_model / 16) if self.dt_rank == "auto" else self.dt_rank
+
+    @property
+    def padded_vocab_size(self) -> int:
+        """Rows of the embedding."""
+        multiple = self.pad_vocab_size_multiple
+        return math.ceil(self.vocab_size / multiple) * multiple
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain fields, as a checkpoint stores them."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> MambaConfig:
+        """The inverse of ``as_dict``.
+
+        Raises:
+            ValueError: a field is unknown or out of range.
+        """
+        unknown = sorted(set(fields) - set(cls.__dataclass_fields__))
+        if unknown:
+            raise ValueError(
+                f"MambaConfig: expected the fields {', '.join(cls.__dataclass_fields__)}, "
+                f"got also {', '.join(unknown)}"
+            )
+        return cls(**fields)

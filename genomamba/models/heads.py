@@ -1,0 +1,156 @@
+"""From hidden vectors to logits: the next-token head and the sequence-classification head."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from genomamba.models.config import MambaConfig
+
+Pooling = Literal["mean", "last"]
+
+
+class NextTokenHead(nn.Module):
+    """Logits of the next token; the weight is the embedding's where they are tied.
+
+    Shapes: hidden (B, L, d_model) -> logits (B, L, vocab_size); the padded rows stay inside.
+    """
+
+    def __init__(self, config: MambaConfig, embedding: nn.Embedding) -> None:
+        super().__init__()
+        self.vocab_size = config.vocab_size
+        if config.tie_embeddings:
+            self.weight = embedding.weight
+        else:
+            self.weight = nn.Parameter(torch.empty_like(embedding.weight))
+            nn.init.normal_(self.weight, std=config.d_model**-0.5)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return functional.linear(hidden, self.weight[: self.vocab_size])
+
+
+class ClassificationHead(nn.Module):
+    """Logits of whole sequences: gated features, pooled, standardised, mapped linearly.
+
+        f_t = silu(W_a h_t) * W_g h_t
+        z = (pool_t f_t - m) / s * L / L_train
+        logits = W z + b, with W = b = 0 at first
+
+    Genomes of related species differ in the frequencies of short words by a few per cent, so what
+    tells them apart is a small shift of the pooled features on a large common mean. Three parts
+    make such shifts learnable in tens of steps where a linear layer on the mean hidden vector stays
+    at chance for thousands:
+
+    - *Gated features.* The mean of h_t itself tells the classes apart only as far as the untrained
+      backbone happens to mix neighbouring bases non-linearly. Products of two projections of h_t
+      hold the joint counts of the bases it remembers.
+    - *Standardising.* The mean of L weakly dependent terms varies by L^-1/2 around the common mean.
+      With running mean m and standard deviation s of the pooled features, z is of order one at any
+      length, as the linear layer and its learning rate expect, and the gradient is not dominated by
+      the common mean times the batch's chance surplus of one class. In training a batch first
+      updates m and s (no gradient flows through them), so that |z| is bounded from the first step
+      and a batch of one works; in evaluation they are constants and rows do not mix.
+    - *Length.* Evidence adds up along a sequence: the logits of a sequence shorter than those in
+      training (L_train is their running mean length) shrink in proportion. Without the factor a
+      short sequence's noise would pass for certainty. It applies to mean pooling only.
+
+    Args:
+        config: gives d_model.
+        n_classes: number of classes.
+        pooling: "mean" over a sequence's positions, or its "last" position.
+
+    Raises:
+        ValueError: fewer than two classes, or an unknown pooling.
+    """
+
+    expansion = 2  # features / d_model
+    averaged_batches = 20  # memory of the running statistics
+
+    running_mean: Tensor
+    running_var: Tensor
+    running_length: Tensor
+    batches: Tensor
+
+    def __init__(self, config: MambaConfig, n_classes: int, pooling: Pooling) -> None:
+        super().__init__()
+        if n_classes < 2:
+            raise ValueError(f"n_classes: expected at least 2, got {n_classes}")
+        if pooling not in get_args(Pooling):
+            raise ValueError(f"pooling: expected one of {get_args(Pooling)}, got {pooling!r}")
+        self.pooling: Pooling = pooling
+        features = self.expansion * config.d_model
+        self.gate_proj = nn.Linear(config.d_model, 2 * features, bias=False)
+        self.out_proj = nn.Linear(features, n_classes)
+        nn.init.zeros_(self.out_proj.weight)
+        nn.init.zeros_(self.out_proj.bias)
+        self.register_buffer("running_mean", torch.zeros(features))
+        self.register_buffer("running_var", torch.zeros(features))
+        self.register_buffer("running_length", torch.ones(()))
+        self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, hidden: Tensor, seq_idx: Tensor | None = None) -> Tensor:
+        """Logits of each sequence.
+
+        Args:
+            hidden: (B, L, d_model).
+            seq_idx: (B, L), which packed sequence a position belongs to; None is one a row.
+
+        Returns:
+            (number of sequences, n_classes), row after row and in order along each row.
+        """
+        a, g = self.gate_proj(hidden).chunk(2, dim=-1)
+        features = functional.silu(a) * g
+        pooled, lengths = pool(features, self.pooling, seq_idx)
+        if self.training:
+            self._update(pooled.detach(), lengths)
+        spread = self.running_var.sqrt().clamp(min=torch.finfo(torch.float32).tiny)
+        z = (pooled - self.running_mean) / spread
+        if self.pooling == "mean":
+            z = z * (lengths / self.running_length)[:, None]
+        return self.out_proj(z.to(self.out_proj.weight.dtype))
+
+    @torch.no_grad()
+    def _update(self, pooled: Tensor, lengths: Tensor) -> None:
+        """Plain averages over the first batches, then exponential ones."""
+        self.batches += 1
+        weight = (1 / self.batches).clamp(min=1 / self.averaged_batches)
+        self.running_mean.lerp_(pooled.mean(0), weight)
+        self.running_var.lerp_((pooled - self.running_mean).square().mean(0), weight)
+        self.running_length.lerp_(lengths.mean(), weight)
+
+
+def pool(features: Tensor, pooling: Pooling, seq_idx: Tensor | None) -> tuple[Tensor, Tensor]:
+    """One vector a sequence, in at least float32.
+
+    Args:
+        features: (B, L, F).
+        pooling: "mean" or "last".
+        seq_idx: (B, L), or None for one sequence a row.
+
+    Returns:
+        pooled (S, F) and lengths (S,), of the same type, for S sequences in all, row after row.
+    """
+    dtype = torch.promote_types(features.dtype, torch.float32)
+    batch, length, _ = features.shape
+    if seq_idx is None:
+        lengths = features.new_full((batch,), length, dtype=dtype)
+        if pooling == "last":
+            return features[:, -1].to(dtype), lengths
+        return features.mean(1, dtype=dtype), lengths
+    pieces = features.flatten(0, 1).split(sequence_lengths(seq_idx))
+    lengths = torch.tensor([len(p) for p in pieces], dtype=dtype, device=features.device)
+    if pooling == "last":
+        return torch.stack([piece[-1] for piece in pieces]).to(dtype), lengths
+    return torch.stack([piece.mean(0, dtype=dtype) for piece in pieces]), lengths
+
+
+def sequence_lengths(seq_idx: Tensor) -> list[int]:
+    """Lengths of the packed sequences of ``seq_idx`` (B, L), row after row; they add up to B L."""
+    starts = torch.ones_like(seq_idx, dtype=torch.bool)
+    starts[:, 1:] = seq_idx[:, 1:] != seq_idx[:, :-1]
+    first = starts.flatten().nonzero().flatten()
+    end = first.new_full((1,), seq_idx.numel())
+    return torch.diff(first, append=end).tolist()

@@ -1,0 +1,117 @@
+"""The Mamba mixer: a gated selective state-space layer (Gu & Dao 2023, figure 3 and algorithm 2).
+
+Letters: B batch, L length, D d_inner, N d_state, R rank of the step size.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from genomamba.models.config import MambaConfig
+from genomamba.models.state import LayerState
+from genomamba_kernels import causal_conv1d, selective_scan
+
+
+def initial_step_bias(config: MambaConfig) -> Tensor:
+    """Bias (D,) of dt_proj that makes softplus(bias) log-uniform in [dt_min, dt_max].
+
+    Gu & Dao 2023, section 3.6. The inverse of softplus is ``dt + log(1 - exp(-dt))``.
+    """
+    low, high = math.log(config.dt_min), math.log(config.dt_max)
+    dt = torch.exp(torch.rand(config.d_inner) * (high - low) + low).clamp(min=config.dt_init_floor)
+    return dt + torch.log(-torch.expm1(-dt))
+
+
+class MambaMixer(nn.Module):
+    """in_proj -> causal convolution, SiLU -> selective scan, gated by SiLU(z) -> out_proj.
+
+    Parameters carry mamba-ssm's names and shapes. ``A_log``, ``D`` and the step size's bias enter
+    the scan in at least float32 whatever the precision of the rest.
+
+    Shapes: x (B, L, d_model) -> (B, L, d_model).
+    """
+
+    def __init__(self, config: MambaConfig) -> None:
+        super().__init__()
+        d_inner, d_state, rank = config.d_inner, config.d_state, config.rank
+        self.splits = (rank, d_state, d_state)
+        self.backend = config.backend
+        self.in_proj = nn.Linear(config.d_model, 2 * d_inner, bias=config.bias)
+        # Holds the parameters under mamba-ssm's names; the operator is genomamba_kernels'.
+        self.conv1d = nn.Conv1d(
+            d_inner, d_inner, config.d_conv, groups=d_inner, bias=config.conv_bias
+        )
+        self.x_proj = nn.Linear(d_inner, sum(self.splits), bias=False)
+        self.dt_proj = nn.Linear(rank, d_inner, bias=True)
+        # S4D-real: A = -(1 .. N) in every channel.
+        decay = torch.arange(1, d_state + 1, dtype=torch.float32)
+        self.A_log = nn.Parameter(torch.log(decay).repeat(d_inner, 1))
+        self.D = nn.Parameter(torch.ones(d_inner))
+        self.out_proj = nn.Linear(d_inner, config.d_model, bias=config.bias)
+        self._initialise(config)
+
+    @torch.no_grad()
+    def _initialise(self, config: MambaConfig) -> None:
+        """As mamba-ssm; in_proj, x_proj and conv1d keep torch's default."""
+        bound = config.rank**-0.5 * config.dt_scale
+        if config.dt_init == "random":
+            nn.init.uniform_(self.dt_proj.weight, -bound, bound)
+        else:
+            nn.init.constant_(self.dt_proj.weight, bound)
+        self.dt_proj.bias.copy_(initial_step_bias(config))
+        # One residual branch a block: the stream's variance does not grow with the depth (GPT-2).
+        self.out_proj.weight.div_(math.sqrt(config.n_layer))
+        for linear in (self.in_proj, self.out_proj):
+            if linear.bias is not None:
+                nn.init.zeros_(linear.bias)
+
+    def forward(
+        self, x: Tensor, state: LayerState | None = None, seq_idx: Tensor | None = None
+    ) -> tuple[Tensor, LayerState]:
+        """Mix along the length.
+
+        Args:
+            x: (B, L, d_model).
+            state: with which to start; None is zero.
+            seq_idx: (B, L) int32, non-decreasing; conv and scan restart where it changes.
+
+        Returns:
+            y (B, L, d_model) and the state after the last position.
+        """
+        u, z = self.in_proj(x).chunk(2, dim=-1)
+        u, conv_state = causal_conv1d(
+            u,
+            self.conv1d.weight.squeeze(1),
+            self.conv1d.bias,
+            activation="silu",
+            initial_state=None if state is None else state.conv,
+            return_final_state=True,
+            seq_idx=seq_idx,
+            backend=self.backend,
+        )
+        dt, B, C = self.x_proj(u).split(self.splits, dim=-1)
+        # The bias joins inside the scan, in its precision.
+        delta = dt @ self.dt_proj.weight.to(dt.dtype).t()
+        y, scan_state = selective_scan(
+            u,
+            delta,
+            -torch.exp(_at_least_float32(self.A_log)),
+            B,
+            C,
+            _at_least_float32(self.D),
+            z=z,
+            delta_bias=_at_least_float32(self.dt_proj.bias),
+            delta_softplus=True,
+            initial_state=None if state is None else state.scan,
+            return_final_state=True,
+            seq_idx=seq_idx,
+            backend=self.backend,
+        )
+        return self.out_proj(y), LayerState(conv_state, scan_state)
+
+
+def _at_least_float32(parameter: Tensor) -> Tensor:
+    return parameter.to(torch.promote_types(parameter.dtype, torch.float32))

@@ -1,0 +1,52 @@
+"""What a Mamba model carries from one position to the next: all that a later piece needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from genomamba.models.config import MambaConfig
+
+
+class LayerState(NamedTuple):
+    """One layer's: conv (B, d_conv - 1, D), the convolution's last inputs, and scan (B, D, N)."""
+
+    conv: Tensor
+    scan: Tensor
+
+
+@dataclass(frozen=True)
+class MambaState:
+    """The state after some position, one ``LayerState`` a layer.
+
+    Letters: B batch, D d_inner, N d_state. A forward pass that starts from the state with which the
+    previous piece ended equals the pass over both pieces at once.
+    """
+
+    layers: tuple[LayerState, ...]
+
+    @classmethod
+    def zeros(
+        cls,
+        config: MambaConfig,
+        batch: int,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> MambaState:
+        """The state before the first position."""
+        conv = torch.zeros(batch, config.d_conv - 1, config.d_inner, device=device, dtype=dtype)
+        scan = torch.zeros(batch, config.d_inner, config.d_state, device=device, dtype=dtype)
+        return cls(tuple(LayerState(conv, scan) for _ in range(config.n_layer)))
+
+    def detach(self) -> MambaState:
+        """The same values, cut from the graph: truncates backpropagation at this position."""
+        return MambaState(tuple(LayerState(*(t.detach() for t in layer)) for layer in self.layers))
+
+    def to(self, device: torch.device | str) -> MambaState:
+        """The state on another device."""
+        return MambaState(
+            tuple(LayerState(*(t.to(device) for t in layer)) for layer in self.layers)
+        )
