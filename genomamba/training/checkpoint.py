@@ -58,9 +58,8 @@ def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
     try:
         checkpoint = torch.load(path, map_location=map_location, weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0]
         raise InputError(
-            f"not a checkpoint, or damaged: {reason}",
+            "not a checkpoint, or damaged, or it holds more than weights and plain values",
             file=path,
             fix="Use a .ckpt file that `genomamba fit` wrote",
         ) from error

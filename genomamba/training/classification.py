@@ -108,7 +108,8 @@ class ClassificationTask(Task):
         if not self.trainer.is_global_zero:
             return
         content = {
-            "step": self.trainer.global_step,
+            "step": self.trainer.global_step if self.trainer.training else None,
+            "checkpoint": str(self.trainer.ckpt_path) if self.trainer.ckpt_path else None,
             "accuracy": results["accuracy"].item(),
             "accuracy_by_class": per_class,
             "confusion": results["confusion"].tolist(),

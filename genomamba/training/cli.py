@@ -22,7 +22,7 @@ from genomamba.assets import config_names, find_config
 from genomamba.data import datamodule as _data  # noqa: F401, its classes become known by name
 from genomamba.training import classification as _c  # noqa: F401
 from genomamba.training import pretraining as _p  # noqa: F401
-from genomamba.training.checkpoint import AtomicCheckpointIO
+from genomamba.training.checkpoint import AtomicCheckpointIO, read_checkpoint
 from genomamba.training.metrics_csv import MetricsCSV
 from genomamba.training.predictions import PredictionWriter
 from genomamba.training.progress import LogLines
@@ -63,7 +63,13 @@ class RunCLI(LightningCLI):
     @property
     def options(self) -> Any:
         """The subcommand's options, before anything is instantiated from them."""
-        return self.config[str(self.subcommand)]
+        return self.config[self.config.subcommand]
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        super().parse_arguments(parser, args)
+        checkpoint = self.config[self.config.subcommand].ckpt_path
+        if checkpoint not in (None, "last", "best"):
+            read_checkpoint(checkpoint)  # before Lightning looks for hyperparameters in it
 
     def before_instantiate_classes(self) -> None:
         options = self.options
@@ -157,6 +163,7 @@ def _quieten() -> None:
     warnings.filterwarnings("ignore", message=".*does not have many workers")
     warnings.filterwarnings("ignore", message=".*LeafSpec")
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+    warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`")
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
         logging.getLogger(name).addFilter(_is_worth_reading)
 
