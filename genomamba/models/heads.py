@@ -67,7 +67,7 @@ class ClassificationHead(nn.Module):
     """
 
     expansion = 2  # features / d_model
-    averaged_batches = 20  # memory of the running statistics
+    averaged_batches = 10  # memory of the running statistics
 
     running_mean: Tensor
     running_var: Tensor
