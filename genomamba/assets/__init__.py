@@ -11,7 +11,7 @@ CONFIG_SUFFIX = ".yaml"
 
 def folder(name: str) -> Path:
     """The installed ``configs`` or ``workflows`` folder."""
-    with as_file(files(__package__) / name) as path:
+    with as_file(files("genomamba.assets") / name) as path:
         return path
 
 
