@@ -1,0 +1,122 @@
+"""The classification head: pooling of packed rows, its statistics, and that it learns."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from genomamba.models import MambaConfig, MambaForClassification
+from genomamba.models.heads import ClassificationHead, pool
+
+
+def trained(config: MambaConfig, pooling: str = "mean") -> MambaForClassification:
+    """A model whose head is past its zero start."""
+    model = MambaForClassification(config, 3, pooling).double()
+    for _ in range(3):
+        model(torch.randint(0, 5, (4, 30)))
+    torch.nn.init.normal_(model.head.out_proj.weight)
+    return model.eval()
+
+
+@pytest.mark.parametrize("pooling", ["mean", "last"])
+def test_packed_rows_give_the_logits_of_the_separate_sequences(
+    config: MambaConfig, pooling: str
+) -> None:
+    model = trained(config, pooling)
+    tokens = torch.randint(0, 5, (2, 40))
+    seq_idx = torch.zeros(2, 40, dtype=torch.int32)
+    seq_idx[0, 1:], seq_idx[0, 15:], seq_idx[1, 33:] = 1, 2, 7
+    pieces = [tokens[0, :1], tokens[0, 1:15], tokens[0, 15:], tokens[1, :33], tokens[1, 33:]]
+    expected = torch.cat([model(piece[None]) for piece in pieces])
+    torch.testing.assert_close(model(tokens, seq_idx), expected, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "last"])
+def test_pool(pooling: str) -> None:
+    features = torch.arange(12.0).view(2, 6, 1)
+    pooled, lengths = pool(features, pooling, torch.tensor([[0, 0, 1, 1, 1, 1], [4] * 6]))
+    expected = {"mean": [0.5, 3.5, 8.5], "last": [1.0, 5.0, 11.0]}[pooling]
+    assert pooled.flatten().tolist() == expected
+    assert lengths.tolist() == [2, 4, 6]
+    pooled, lengths = pool(features, pooling, None)
+    assert pooled.flatten().tolist() == {"mean": [2.5, 8.5], "last": [5.0, 11.0]}[pooling]
+    assert lengths.tolist() == [6, 6]
+
+
+def test_mean_pooling_of_half_precision_sums_in_float32() -> None:
+    features = torch.ones(1, 100_000, 1, dtype=torch.bfloat16)
+    pooled, _ = pool(features, "mean", None)
+    assert pooled.dtype == torch.float32
+    assert pooled.item() == 1.0
+
+
+def test_an_untrained_head_says_nothing_and_evaluation_keeps_rows_apart(
+    config: MambaConfig,
+) -> None:
+    model = MambaForClassification(config, 3)
+    tokens = torch.randint(0, 5, (4, 30))
+    assert not model(tokens).any()
+    model = trained(config)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    together = model(tokens)
+    torch.testing.assert_close(together[2:3], model(tokens[2:3]), rtol=1e-9, atol=1e-11)
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+def test_statistics_are_averages_at_first_and_bound_what_enters_the_linear_layer(
+    config: MambaConfig,
+) -> None:
+    head = ClassificationHead(config, 3, "mean").double()
+    entered: list[Tensor] = []
+    head.out_proj.register_forward_pre_hook(lambda _, args: entered.append(args[0]))
+    batches = [torch.randn(1, 9, config.d_model, dtype=torch.float64) for _ in range(40)]
+    means = []
+    for i, hidden in enumerate(batches):
+        head(hidden * 10.0 ** (i % 3))
+        a, g = head.gate_proj(hidden * 10.0 ** (i % 3)).chunk(2, dim=-1)
+        means.append((functional.silu(a) * g).mean(1))
+        if i < head.averaged_batches:
+            mean = torch.cat(means).mean(0)
+            torch.testing.assert_close(head.running_mean, mean, rtol=1e-5, atol=1e-5)
+    assert all(z.isfinite().all() for z in entered)  # the first batch of one has no spread
+    assert max(z.abs().max() for z in entered) <= head.averaged_batches**0.5 + 1e-9
+    assert head.running_length == 9
+
+
+def test_a_shorter_sequence_is_judged_less_surely(config: MambaConfig) -> None:
+    head = ClassificationHead(config, 3, "mean").double()
+    head(torch.randn(8, 64, config.d_model, dtype=torch.float64))
+    torch.nn.init.normal_(head.out_proj.weight)
+    head.eval()
+    hidden = torch.randn(1, 1, config.d_model, dtype=torch.float64)  # equal means at every length
+    short, full = head(hidden.expand(1, 16, -1)), head(hidden.expand(1, 64, -1))
+    torch.testing.assert_close(4 * short, full)
+
+
+def test_bad_arguments(config: MambaConfig) -> None:
+    with pytest.raises(ValueError, match="n_classes: expected at least 2, got 1"):
+        MambaForClassification(config, 1)
+    with pytest.raises(ValueError, match=r"pooling: expected one of .*, got 'max'"):
+        MambaForClassification(config, 2, "max")  # type: ignore[arg-type]
+
+
+def test_a_small_shift_of_word_frequencies_is_learned_in_tens_of_steps() -> None:
+    """Two sources that differ by 12 % in how often A or C follows a base; chance is 0.5."""
+    model = MambaForClassification(MambaConfig(d_model=16, n_layer=1, d_state=2), 2)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+
+    def draw(size: int) -> tuple[Tensor, Tensor]:
+        labels = torch.arange(size) % 2
+        steps = torch.rand(size, 512) < (0.5 + 0.06 * (2 * labels - 1))[:, None]
+        return (2 * steps.long() + torch.randint(0, 2, (size, 512))).cumsum(1) % 4, labels
+
+    for _ in range(40):
+        tokens, labels = draw(16)
+        optimizer.zero_grad()
+        functional.cross_entropy(model(tokens), labels).backward()
+        optimizer.step()
+    tokens, labels = draw(200)
+    accuracy = (model.eval()(tokens).argmax(-1) == labels).float().mean()
+    assert accuracy > 0.9
