@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from genomamba_kernels.backends import resolve_backend
+from genomamba_kernels.causal_conv1d.autograd import causal_conv1d_torch
+from genomamba_kernels.causal_conv1d.inputs import ConvInputs
 from genomamba_kernels.causal_conv1d.reference import causal_conv1d_reference
 from genomamba_kernels.checks import check_seq_idx, check_tensor
 
@@ -71,7 +73,7 @@ def causal_conv1d(
         check_seq_idx(seq_idx, batch, length, x)
 
     with torch.autocast(x.device.type, enabled=False):
-        y, final_state = causal_conv1d_reference(
-            x, weight, bias, activation, initial_state, seq_idx
-        )
+        inputs = ConvInputs(x, weight, bias, activation, initial_state, seq_idx)
+        run = causal_conv1d_torch if backend == "torch" else causal_conv1d_reference
+        y, final_state = run(inputs)
     return (y, final_state) if return_final_state else y

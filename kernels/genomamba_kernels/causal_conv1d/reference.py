@@ -6,19 +6,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from genomamba_kernels.causal_conv1d.inputs import ConvInputs
 from genomamba_kernels.checks import accumulate_dtype
 from genomamba_kernels.packing import window_owners
 
 
-def causal_conv1d_reference(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    activation: str | None,
-    initial_state: Tensor | None,
-    seq_idx: Tensor | None,
-) -> tuple[Tensor, Tensor]:
-    """Returns (y, final_state); arguments as in the interface."""
+def causal_conv1d_reference(inputs: ConvInputs) -> tuple[Tensor, Tensor]:
+    """Returns (y, final_state); the arguments are the interface's."""
+    x, weight, bias, activation, initial_state, seq_idx = inputs
     dtype = accumulate_dtype(x)
     batch, length, channels = x.shape
     past = weight.shape[1] - 1

@@ -36,7 +36,7 @@ class ChunkedScan(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grad_outputs: Tensor | None) -> Any:
+    def backward(ctx: Any, *grad_outputs: Tensor | None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         grad_y, grad_final_state = grad_outputs
         borders, *arguments = ctx.saved_tensors
         inputs = ScanInputs(*arguments)._replace(delta_softplus=ctx.delta_softplus)
