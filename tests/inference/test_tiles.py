@@ -1,0 +1,19 @@
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from genomamba.inference.tiles import tiles
+
+
+@pytest.mark.parametrize("window", [1, 2, 7, 64])
+@pytest.mark.parametrize("length", [1, 2, 6, 7, 8, 13, 14, 15, 63, 64, 65, 1000])
+def test_tiles_cover_the_record_with_windows_of_one_length(length: int, window: int) -> None:
+    found = list(tiles(length, window))
+    assert {base for start, end in found for base in range(start, end)} == set(range(length))
+    assert all(end - start == min(length, window) for start, end in found)
+    assert all(a < b for (a, _), (b, _) in itertools.pairwise(found))
+    # Only the last one overlaps, and only where the length is no multiple of the window.
+    assert all(a[1] == b[0] for a, b in itertools.pairwise(found))
+    assert len(found) == -(-length // window)
