@@ -94,8 +94,9 @@ def _chain(
     into, out, decays = entering.unbind(1), leaving.unbind(1), decay.unbind(1)
     into[order[0]].copy_(state)
     for chunk, following in pairwise(order):
-        crossing = zero_at(into[chunk], restarts.of_chunk[chunk] if restarts else None)
-        torch.addcmul(out[chunk], decays[chunk], crossing, out=into[following])
+        restart = restarts.of_chunk[chunk] if restarts else None
+        crossing, decay_of_chunk = zero_at(into[chunk], restart), zero_at(decays[chunk], restart)
+        torch.addcmul(out[chunk], decay_of_chunk, crossing, out=into[following])
     return entering
 
 

@@ -1,0 +1,169 @@
+"""Inputs, truth and distance for the operators' tests.
+
+Truth is the reference in float64. Distance is the RMS of the difference over the RMS of the truth.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from genomamba_kernels import causal_conv1d, selective_scan
+
+STATE_ARGUMENTS = ("A", "initial_state")  # float32 whatever the data's dtype
+
+
+class Case:
+    """An operator with its tensors, which all take gradients, and its other arguments."""
+
+    def __init__(self, operator: Callable[..., Any], tensors: dict[str, Tensor], **options: Any):
+        self.operator, self.tensors, self.options = operator, tensors, options
+
+    def to(self, dtype: torch.dtype) -> Case:
+        """The case in another dtype; the scan's A and state are never shorter than float32."""
+        state = torch.promote_types(dtype, torch.float32)
+        is_scan = self.operator is selective_scan
+        tensors = {
+            name: tensor.to(state if is_scan and name in STATE_ARGUMENTS else dtype)
+            for name, tensor in self.tensors.items()
+        }
+        return Case(self.operator, tensors, **self.options)
+
+    def run(self, backend: str, **changes: Any) -> dict[str, Tensor]:
+        """Outputs, final state and the gradient of every tensor, for fixed random cotangents."""
+        leaves = {name: t.detach().clone().requires_grad_() for name, t in self.tensors.items()}
+        arguments = {**self.options, "return_final_state": True, **changes}
+        outputs = self.operator(**leaves, **arguments, backend=backend)
+        generator = torch.Generator().manual_seed(1)
+        cotangents = [
+            torch.randn(out.shape, generator=generator, dtype=torch.float64).to(out)
+            for out in outputs
+        ]
+        grads = torch.autograd.grad(outputs, list(leaves.values()), cotangents)
+        named = zip(leaves, grads, strict=True)
+        return {
+            "y": outputs[0].detach(),
+            "final_state": outputs[1].detach(),
+            **{f"d{name}": grad for name, grad in named},
+        }
+
+
+def make_scan(
+    batch: int = 2,
+    length: int = 63,
+    channels: int = 6,
+    states: int = 4,
+    groups: int | None = None,
+    *,
+    mean_step: float = 1.0,
+    seed: int = 0,
+    seq_idx: Tensor | None = None,
+) -> Case:
+    """A scan with every argument, in float64; mean_step is about the mean of q |A|."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    shape = (batch, length, channels)
+    inner = (batch, length, states) if groups is None else (batch, length, groups, states)
+    tensors = {
+        "u": normal(*shape),
+        "delta": 0.5 * normal(*shape),
+        "A": -torch.exp(0.5 * normal(channels, states)),
+        "B": normal(*inner),
+        "C": normal(*inner),
+        "D": normal(channels),
+        "z": normal(*shape),
+        "delta_bias": 0.1 * normal(channels) + math.log(math.expm1(mean_step)),
+        "initial_state": normal(batch, channels, states),
+    }
+    return Case(selective_scan, tensors, delta_softplus=True, seq_idx=seq_idx)
+
+
+def make_conv(
+    batch: int = 2,
+    length: int = 63,
+    channels: int = 6,
+    d_conv: int = 4,
+    *,
+    activation: str | None = "silu",
+    seed: int = 0,
+    seq_idx: Tensor | None = None,
+) -> Case:
+    """A convolution with every argument, in float64."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    tensors = {
+        "x": normal(batch, length, channels),
+        "weight": normal(channels, d_conv),
+        "bias": normal(channels),
+        "initial_state": normal(batch, d_conv - 1, channels),
+    }
+    return Case(causal_conv1d, tensors, activation=activation, seq_idx=seq_idx)
+
+
+def distance(got: Tensor, truth: Tensor) -> float:
+    """RMS of the difference over the RMS of the truth."""
+    assert got.shape == truth.shape
+    got, truth = got.detach().double(), truth.detach().double()
+    if truth.numel() == 0:  # the state of a convolution over one position
+        return 0.0
+    difference = (got - truth).square().mean().sqrt()
+    return float(difference / truth.square().mean().sqrt().clamp_min(1e-30))
+
+
+@pytest.fixture(autouse=True)
+def _poisoned_allocations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Uninitialised memory of the operators holds NaN, so that reading it is seen."""
+    empty, empty_like, new_empty = torch.empty, torch.empty_like, Tensor.new_empty
+
+    def poison(allocate: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def allocated(*args: Any, **kwargs: Any) -> Tensor:
+            tensor = allocate(*args, **kwargs)
+            return tensor.fill_(math.nan) if tensor.is_floating_point() else tensor
+
+        return allocated
+
+    monkeypatch.setattr(torch, "empty", poison(empty))
+    monkeypatch.setattr(torch, "empty_like", poison(empty_like))
+    monkeypatch.setattr(Tensor, "new_empty", poison(new_empty))
+
+
+@pytest.fixture(scope="session")
+def scan() -> Callable[..., Case]:
+    return make_scan
+
+
+@pytest.fixture(scope="session")
+def conv() -> Callable[..., Case]:
+    return make_conv
+
+
+@pytest.fixture(scope="session")
+def rms_ratio() -> Callable[[Tensor, Tensor], float]:
+    return distance
+
+
+@pytest.fixture(scope="session")
+def assert_close() -> Callable[..., None]:
+    """Compares every entry of two results of Case.run; forward and gradients have own limits."""
+
+    def check(
+        got: dict[str, Tensor], truth: dict[str, Tensor], forward: float, gradient: float
+    ) -> None:
+        assert got.keys() == truth.keys()
+        limits = {name: forward if name in ("y", "final_state") else gradient for name in truth}
+        distances = {name: distance(got[name], truth[name]) for name in truth}
+        wrong = {name: d for name, d in distances.items() if not d <= limits[name]}
+        assert not wrong, f"RMS ratios above {forward:g} / {gradient:g}: {wrong}"
+
+    return check
