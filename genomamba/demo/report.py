@@ -122,9 +122,9 @@ def _accuracy(rows: Sequence[Row], truth: MarkovTruth) -> str:
     header = ("window, bp", "windows", "accuracy", "95 % interval", "optimum", "points apart")
     return section(
         "Accuracy by window length",
-        "The longer a window, the more it tells. No classifier can do better than the optimum: it "
-        "knows the sources that the species were simulated from and compares exact likelihoods, "
-        "on exactly the windows that the model classified.",
+        "The longer a window, the more it tells. On average no classifier can do better than the "
+        "optimum: it knows the sources that the species were simulated from and compares exact "
+        "likelihoods, here on exactly the windows that the model classified.",
         figure(chart, "Windows of held-out chromosomes, tiled without overlap."),
         table(header, cells),
     )
@@ -139,7 +139,7 @@ def _training(output: Path) -> str:
     valid_steps, valid_values = valid["step"].tolist(), valid["value"].tolist()
     chart = line_chart(
         "Cross-entropy by training step",
-        linear_axis("optimiser step", 0, max(steps)),
+        linear_axis("optimiser step", 0, max(steps) + 1),
         linear_axis("cross-entropy, nats", 0, 1.05 * max(*values, *valid_values)),
         [
             Series("training, each logged step", "raw", steps, values),
@@ -149,8 +149,8 @@ def _training(output: Path) -> str:
     )
     return section(
         "Training",
-        "Every step draws fresh windows from the training chromosomes, so there is nothing to "
-        "memorise: training and validation loss fall together.",
+        "Every step draws fresh windows from the training chromosomes; validation is on the same "
+        "frozen windows each time, from a chromosome that is not trained on.",
         figure(chart, "Loss on windows of the training length."),
     )
 

@@ -14,6 +14,7 @@ from rich.markup import escape
 
 LOG_EVERY = 20.0  # seconds between lines where stderr is not a terminal
 POLL = 0.25  # seconds
+LINE, INDENT = 94, "      "  # width of a printed command, start of its further lines
 TAIL = 15  # lines of a failed command's output to show
 
 
@@ -57,7 +58,7 @@ class Shell:
         log = self.logs / f"{name}.log"
         for command in commands:
             arguments = [str(argument) for argument in command]
-            self.lines.append(shlex.join(["genomamba", *arguments]))
+            self.lines.append(_typed(["genomamba", *arguments]))
             self._console.print(f"  $ {self.lines[-1]}", style="cyan", markup=False)
             code = self._run_one(arguments, log)
             if code:
@@ -99,6 +100,16 @@ class Shell:
             while process.poll() is None:
                 status.update(f"{time.monotonic() - begin:.0f} s  {escape(_last_line(log))}")
                 time.sleep(POLL)
+
+
+def _typed(arguments: Sequence[str]) -> str:
+    """A command as typed in a shell, with long ones continued on further lines."""
+    lines = [""]
+    for word in map(shlex.quote, arguments):
+        if lines[-1] and len(lines[-1]) + len(word) > LINE:
+            lines.append(INDENT)
+        lines[-1] += word if lines[-1] in ("", INDENT) else f" {word}"
+    return " \\\n".join(lines)
 
 
 def _last_line(log: Path) -> str:
