@@ -41,6 +41,7 @@ from genomamba_kernels.selective_scan.recurrence import (
     entering_gradients,
     scan_forward_,
     scan_reverse_,
+    zero_at_restarts_,
 )
 
 
@@ -149,10 +150,7 @@ def decay_gradient_(
     v = e.mul_(g)
     v[:, :, 1:] *= h[:, :, :-1]
     v[:, :, 0] *= entering.view_as(v[:, :, 0])
-    if restarts is not None:
-        for v_j, restart in zip(v.flatten(3).unbind(2), restarts.of_step, strict=True):
-            if restart is not None:
-                v_j.masked_fill_(restart, 0)
+    zero_at_restarts_(v.flatten(3), restarts)
     return v
 
 

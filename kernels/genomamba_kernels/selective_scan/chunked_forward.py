@@ -23,7 +23,11 @@ from genomamba_kernels.selective_scan.blocks import (
     take,
 )
 from genomamba_kernels.selective_scan.inputs import ScanInputs
-from genomamba_kernels.selective_scan.recurrence import entering_states, scan_forward_
+from genomamba_kernels.selective_scan.recurrence import (
+    entering_states,
+    scan_forward_,
+    zero_at_restarts_,
+)
 
 # exp(q A) is taken as exp2(q A log2 e): PyTorch's exp2 takes half the time of its exp on the CPU.
 LOG2_E = math.log2(math.e)
@@ -78,6 +82,7 @@ def decays_and_inputs(block: Block, A: Tensor, e: Tensor, b: Tensor) -> None:
     """Writes e = exp(q A) and b = q u B, both (R, C, K, G, N, P)."""
     torch.mul(block.q.unsqueeze(-2), A * LOG2_E, out=e)
     torch.exp2(e, out=e)
+    zero_at_restarts_(e.flatten(3), block.restarts)
     torch.mul((block.q * block.u).unsqueeze(-2), block.B.unsqueeze(-1), out=b)
 
 

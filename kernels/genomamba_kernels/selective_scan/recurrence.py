@@ -7,8 +7,8 @@ The C chunks advance together, so each needs the value that enters it. A first p
 from zero and keeps only what leaves them; a short chain over the chunks, with the decay of each as
 a whole, gives what enters; the second pass is the real one. A single chunk needs no first pass.
 
-Where a packed sequence begins, what crosses is replaced by zero and not multiplied with it, so that
-a NaN stays in its own sequence.
+Where a packed sequence begins, e is zero, and so is what it is multiplied with: zero times a NaN
+would let the NaN into the neighbouring sequence.
 """
 
 from __future__ import annotations
@@ -41,6 +41,14 @@ def find_restarts(starts: Tensor) -> Restarts | None:
 def zero_at(x: Tensor, restart: Tensor | None) -> Tensor:
     """x with zeros where a sequence begins."""
     return x if restart is None else x.masked_fill(restart, 0)
+
+
+def zero_at_restarts_(x: Tensor, restarts: Restarts | None) -> None:
+    """Zeros in x (R, C, K, W) at the first position of every packed sequence, in place."""
+    if restarts is not None:
+        for x_j, restart in zip(x.unbind(2), restarts.of_step, strict=True):
+            if restart is not None:
+                x_j.masked_fill_(restart, 0)
 
 
 def entering_states(
