@@ -11,7 +11,7 @@ from genomamba.models.state import LayerState
 
 
 class MambaBlock(nn.Module):
-    """Pre-norm residual block. The sum has the residual stream's type, see ``MambaBackbone``."""
+    """Pre-norm residual block. The sum keeps the residual stream's wider type."""
 
     def __init__(self, config: MambaConfig) -> None:
         super().__init__()
@@ -23,4 +23,4 @@ class MambaBlock(nn.Module):
     ) -> tuple[Tensor, LayerState]:
         """Shapes and arguments as ``MambaMixer.forward``."""
         mixed, after = self.mixer(self.norm(residual), state, seq_idx)
-        return residual + mixed.to(residual.dtype), after
+        return residual + mixed, after

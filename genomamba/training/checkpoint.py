@@ -55,14 +55,22 @@ def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
     """
     if not os.path.isfile(path):
         raise InputError("no such checkpoint", file=path, fix="Check the path")
-    try:
-        checkpoint = torch.load(path, map_location=map_location, weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise InputError(
-            "not a checkpoint, or damaged, or it holds more than weights and plain values",
-            file=path,
-            fix="Use a .ckpt file that `genomamba fit` wrote",
-        ) from error
+    with open(path, "rb") as file:  # what cannot be opened is the system's to say
+        try:
+            checkpoint = torch.load(file, map_location=map_location, weights_only=True)
+        except (
+            pickle.UnpicklingError,
+            OSError,
+            RuntimeError,
+            EOFError,
+            ValueError,
+            KeyError,
+        ) as error:
+            raise InputError(
+                "not a checkpoint, or damaged, or it holds more than weights and plain values",
+                file=path,
+                fix="Use a .ckpt file that `genomamba fit` wrote",
+            ) from error
     meta = checkpoint.get(META_KEY) if isinstance(checkpoint, dict) else None
     if not isinstance(meta, dict):
         raise InputError(
