@@ -43,6 +43,14 @@ class SaveConfig(SaveConfigCallback):
             (folder / CONFIG).write_text(text, encoding="utf-8")
 
 
+class RunCheckpoint(ModelCheckpoint):
+    """Lightning's, but ``last.ckpt`` holds the last step also where no interval ends with it."""
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.save_last and self._last_global_step_saved != trainer.global_step:
+            self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
+
+
 class RunCLI(LightningCLI):
     """Lightning's command line with a run folder."""
 
@@ -50,7 +58,7 @@ class RunCLI(LightningCLI):
         parser.add_argument(
             "--run", default="runs/default", help="folder of config, checkpoints, metrics, results"
         )
-        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
         parser.set_defaults(
             {
                 "checkpoint.save_last": True,

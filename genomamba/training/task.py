@@ -36,6 +36,17 @@ class OptimizerConfig:
     weight_decay: float = 0.1
     betas: tuple[float, float] = (0.9, 0.95)
 
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.min_learning_rate <= self.learning_rate:
+            raise ValueError(
+                f"OptimizerConfig.min_learning_rate: expected 0 to learning_rate "
+                f"({self.learning_rate}), got {self.min_learning_rate}"
+            )
+        if not 0.0 <= self.warmup_fraction <= 1.0:
+            raise ValueError(
+                f"OptimizerConfig.warmup_fraction: expected 0 to 1, got {self.warmup_fraction}"
+            )
+
 
 class Task(LightningModule):
     """A network under training.

@@ -1,0 +1,146 @@
+"""The training commands: one run folder, metrics and tables, and a message for every mistake."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from genomamba.training.checkpoint import load_model
+from genomamba.training.metrics_csv import read_metrics
+
+Run = Callable[..., int]
+
+
+def checkpoint_of(run: str) -> dict[str, Any]:
+    return torch.load(Path(run, "checkpoints/last.ckpt"), weights_only=True)
+
+
+def test_a_run_from_fit_to_predict(genomamba: Run) -> None:
+    assert genomamba("fit", "--run", "r", "--data.init_args.balanced", "true") == 0
+    found = {path.name for path in Path("r").iterdir()}
+    assert found == {"checkpoints", "config.yaml", "metrics.csv", "tensorboard", "valid.json"}
+    assert [path.name for path in Path("r/checkpoints").iterdir()] == ["last.ckpt"]
+    rows = read_metrics("r/metrics.csv")
+    for name in ("train/loss", "train/accuracy", "train/learning_rate"):
+        assert [step for step, metric, _ in rows if metric == name] == list(range(6))
+    assert [step for step, metric, _ in rows if metric == "valid/loss"] == [2, 5]
+
+    model, meta = load_model("r/checkpoints/last.ckpt")
+    assert not model.training
+    assert meta["task"] == "classification"
+    assert meta["classes"] == ["human", "chimp", "gorilla"]
+    assert (meta["length"], meta["pooling"], meta["format"]) == (64, "mean", 1)
+    assert meta["config"]["d_model"] == 16
+    assert meta["data"]["seed"] == 0
+
+    for command in ("test", "predict"):
+        assert genomamba(command, "--run", "r", "--ckpt_path", "r/checkpoints/last.ckpt") == 0
+    results = json.loads(Path("r/test.json").read_text())
+    confusion = np.array(results["confusion"])
+    assert confusion.sum() == results["examples"] == 30
+    assert confusion.sum(1).tolist() == [10, 10, 10]  # rows are true classes, drawn in turn
+    assert results["accuracy"] == pytest.approx(confusion.trace() / 30)
+    assert results["accuracy_by_class"]["chimp"] == pytest.approx(confusion[1, 1] / 10)
+
+    table = pd.read_csv("r/predictions.tsv", sep="\t")
+    assert table["window"].tolist() == list(range(30))
+    probabilities = table[["prob_human", "prob_chimp", "prob_gorilla"]].to_numpy()
+    assert probabilities.sum(1) == pytest.approx(np.ones(30), abs=1e-5)
+    predicted = table["prediction"].value_counts()
+    assert [predicted.get(name, 0) for name in meta["classes"]] == confusion.sum(0).tolist()
+
+
+def test_pretraining_then_classification_from_its_backbone(genomamba: Run) -> None:
+    assert genomamba("fit", "--run", "p", base="pretraining/base") == 0
+    _, meta = load_model("p/checkpoints/last.ckpt")
+    assert meta["task"] == "pretraining"
+    metrics = {metric: value for _, metric, value in read_metrics("p/metrics.csv")}
+    assert metrics["valid/perplexity"] == pytest.approx(np.exp(metrics["valid/loss"]), rel=0.05)
+
+    checkpoint = "p/checkpoints/last.ckpt"
+    still = '{"learning_rate": 1e-30, "min_learning_rate": 0}'
+    arguments = ("--model.init_args.pretrained", checkpoint, "--model.init_args.optimizer", still)
+    assert genomamba("fit", "--run", "c", *arguments) == 0
+    before, after = checkpoint_of("p")["state_dict"], checkpoint_of("c")["state_dict"]
+    names = [name for name in before if name.startswith("model.backbone.")]
+    assert len(names) > 10
+    assert all(torch.equal(before[name], after[name]) for name in names)
+
+    assert genomamba("test", "--run", "x", "--ckpt_path", checkpoint) == 2
+    assert not Path("x").exists()
+
+
+def test_a_used_folder_is_not_overwritten(genomamba: Run, capfd: pytest.CaptureFixture) -> None:
+    assert genomamba("fit", "--run", "r") == 0
+    before = Path("r/checkpoints/last.ckpt").read_bytes(), Path("r/metrics.csv").read_bytes()
+    assert genomamba("fit", "--run", "r") == 2
+    assert "Continue it with --ckpt_path last" in capfd.readouterr().err
+    assert before == (
+        Path("r/checkpoints/last.ckpt").read_bytes(),
+        Path("r/metrics.csv").read_bytes(),
+    )
+    assert genomamba("fit", "--run", "r", "--ckpt_path", "last") == 0  # finished: nothing to do
+    assert Path("r/metrics.csv").read_bytes() == before[1]
+
+
+def test_the_last_checkpoint_is_the_end_and_a_finished_run_can_go_on(genomamba: Run) -> None:
+    assert genomamba("fit", "--run", "r", "--trainer.max_steps", "4") == 0
+    assert checkpoint_of("r")["global_step"] == 4  # saved every 3 steps
+    assert genomamba("fit", "--run", "r", "--ckpt_path", "last") == 0
+    assert checkpoint_of("r")["global_step"] == 6
+    steps = [step for step, metric, _ in read_metrics("r/metrics.csv") if metric == "train/loss"]
+    assert steps == list(range(6))
+
+
+MISTAKES = {
+    "config": (["--config", "species/bass"], "neither a file nor a shipped config. Shipped are"),
+    "set": (["--data.init_args.species_set", "no.tsv"], "no.tsv"),
+    "batch": (["--data.init_args.batch_size", "0"], "expected batch_size of at least 1, got 0"),
+    "width": (["--model.init_args.backbone.d_model", "0"], "MambaConfig.d_model: expected a pos"),
+    "length": (["--data.init_args.length", "100000"], "100000"),
+    "no checkpoint": (["--ckpt_path", "none.ckpt"], "none.ckpt: no such checkpoint"),
+    "foreign": (["--ckpt_path", "tiny.yaml"], "tiny.yaml: not a checkpoint"),
+    "pretrained": (["--model.init_args.pretrained", "tiny.yaml"], "tiny.yaml: not a checkpoint"),
+    "rates": (
+        ["--model.init_args.optimizer.learning_rate", "1e-9"],
+        "min_learning_rate: expected 0 to learning_rate (1e-09), got 1e-05",
+    ),
+    "endless": (["--trainer.max_steps", "-1"], "Set trainer.max_steps"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_one_message(
+    genomamba: Run, capfd: pytest.CaptureFixture, mistake: str
+) -> None:
+    arguments, message = MISTAKES[mistake]
+    assert genomamba("fit", "--run", "r", *arguments) == 2
+    error = capfd.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+    assert not Path("r/checkpoints").exists()
+
+
+def test_an_unknown_option_names_itself(genomamba: Run, capfd: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as caught:
+        genomamba("fit", "--model.init_args.backbone.d_modell", "8")
+    assert caught.value.code == 2
+    assert "d_modell" in capfd.readouterr().err
+
+
+def test_another_class_order_is_refused(
+    genomamba: Run, capfd: pytest.CaptureFixture, data: Any
+) -> None:
+    assert genomamba("fit", "--run", "r") == 0
+    header, *rows = data.species_set.read_text().splitlines()
+    data.species_set.write_text("\n".join([header, *reversed(rows)]) + "\n")
+    assert genomamba("test", "--run", "t", "--ckpt_path", "r/checkpoints/last.ckpt") == 2
+    assert "the order counts" in capfd.readouterr().err
+    assert not Path("t").exists()
