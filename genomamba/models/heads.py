@@ -68,6 +68,7 @@ class ClassificationHead(nn.Module):
 
     expansion = 2  # features / d_model
     averaged_batches = 10  # memory of the running statistics
+    eps = 1e-12  # far below the variance of a mean over a million bases
 
     running_mean: Tensor
     running_var: Tensor
@@ -87,7 +88,7 @@ class ClassificationHead(nn.Module):
         nn.init.zeros_(self.out_proj.weight)
         nn.init.zeros_(self.out_proj.bias)
         self.register_buffer("running_mean", torch.zeros(features))
-        self.register_buffer("running_var", torch.zeros(features))
+        self.register_buffer("running_var", torch.ones(features))
         self.register_buffer("running_length", torch.ones(()))
         self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
 
@@ -106,8 +107,7 @@ class ClassificationHead(nn.Module):
         pooled, lengths = pool(features, self.pooling, seq_idx)
         if self.training:
             self._update(pooled.detach(), lengths)
-        spread = self.running_var.sqrt().clamp(min=torch.finfo(torch.float32).tiny)
-        z = (pooled - self.running_mean) / spread
+        z = (pooled - self.running_mean) / (self.running_var + self.eps).sqrt()
         if self.pooling == "mean":
             z = z * (lengths / self.running_length)[:, None]
         return self.out_proj(z.to(self.out_proj.weight.dtype))

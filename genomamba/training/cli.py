@@ -80,9 +80,16 @@ class RunCLI(LightningCLI):
             read_checkpoint(checkpoint)  # before Lightning looks for hyperparameters in it
 
     def before_instantiate_classes(self) -> None:
-        options = self.options
-        if self.subcommand == "fit" and options.ckpt_path is None:
-            _refuse_used_folder(Path(options.run))
+        run, checkpoint = Path(self.options.run), self.options.ckpt_path
+        if self.subcommand == "fit":
+            if checkpoint is None:
+                _refuse_used_folder(run)
+        elif checkpoint is None or (checkpoint == "last" and not _has_checkpoint(run)):
+            raise InputError(
+                f"{self.subcommand} needs a checkpoint"
+                + ("" if checkpoint is None else f", and {run / CHECKPOINTS} has none"),
+                fix="Name one with --ckpt_path FILE, or a run with --run DIR --ckpt_path last",
+            )
 
     def instantiate_classes(self) -> None:
         try:
@@ -125,9 +132,13 @@ def _checkpoints_of(run: str) -> str:
     return str(Path(run) / CHECKPOINTS)
 
 
+def _has_checkpoint(run: Path) -> bool:
+    return any((run / CHECKPOINTS).glob("*.ckpt"))
+
+
 def _refuse_used_folder(run: Path) -> None:
     """A second run in the first one's folder would mix their checkpoints and curves."""
-    if any((run / CHECKPOINTS).glob("*.ckpt")):
+    if _has_checkpoint(run):
         raise InputError(
             "the folder holds checkpoints of a run",
             file=run,

@@ -14,6 +14,7 @@ from genomamba.data.batch import Batch
 from genomamba.data.tokens import N_TOKEN, is_n, is_soft_masked, tokens
 from genomamba.models import MambaConfig, MambaForPretraining
 from genomamba.training.task import OptimizerConfig, Task
+from genomamba_data_prep.errors import InputError
 
 
 def next_token_loss(logits: Tensor, codes: Tensor, soft_mask_weight: float) -> Tensor:
@@ -93,3 +94,9 @@ class PretrainingTask(Task):
 
     def test_step(self, batch: Batch, *_: Any) -> None:
         self._evaluate(batch, "test", self.test_perplexity)
+
+    def predict_step(self, *_: Any) -> None:
+        raise InputError(
+            "predict writes class probabilities, and a pretrained model has no classes",
+            fix="Train a classifier from it: fit with --model.init_args.pretrained",
+        )

@@ -58,6 +58,7 @@ def test_an_untrained_head_says_nothing_and_evaluation_keeps_rows_apart(
     model = MambaForClassification(config, 3)
     tokens = torch.randint(0, 5, (4, 30))
     assert not model(tokens).any()
+    assert not MambaForClassification(config, 3).eval()(tokens).any()
     model = trained(config)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     together = model(tokens)

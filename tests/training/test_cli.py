@@ -73,6 +73,8 @@ def test_pretraining_then_classification_from_its_backbone(genomamba: Run) -> No
     assert len(names) > 10
     assert all(torch.equal(before[name], after[name]) for name in names)
 
+    assert genomamba("predict", "--run", "p", "--ckpt_path", "last", base="pretraining/base") == 2
+    assert not Path("p/predictions.tsv").exists()
     assert genomamba("test", "--run", "x", "--ckpt_path", checkpoint) == 2
     assert not Path("x").exists()
 
@@ -126,6 +128,16 @@ def test_a_mistake_is_one_message(
     assert message in error
     assert "Traceback" not in error
     assert not Path("r/checkpoints").exists()
+
+
+@pytest.mark.parametrize("command", ["validate", "test", "predict"])
+def test_an_untrained_network_is_not_evaluated(
+    genomamba: Run, capfd: pytest.CaptureFixture, command: str
+) -> None:
+    for arguments in ((), ("--ckpt_path", "last")):
+        assert genomamba(command, "--run", "r", *arguments) == 2
+        assert f"{command} needs a checkpoint" in capfd.readouterr().err
+    assert not Path("r").exists()
 
 
 def test_an_unknown_option_names_itself(genomamba: Run, capfd: pytest.CaptureFixture) -> None:
