@@ -1,4 +1,4 @@
-"""Checkpoints: written whole or not at all, read without unpickling code, checked when opened.
+"""Checkpoints: read without unpickling code, checked when opened; no Lightning, to start fast.
 
 A checkpoint is Lightning's file. Under the key ``genomamba`` it carries a plain dictionary that
 says what the weights are: format, task, config, vocabulary, window length and data; of a
@@ -12,12 +12,10 @@ import pickle
 from typing import Any
 
 import torch
-from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import nn
 
 from genomamba.data.tokens import VOCABULARY
 from genomamba.models import MambaConfig, MambaForClassification, MambaForPretraining
-from genomamba_data_prep.atomic import atomic_file
 from genomamba_data_prep.errors import InputError
 
 META_KEY = "genomamba"
@@ -25,25 +23,6 @@ FORMAT_VERSION = 1
 MODEL_PREFIX = "model."  # a task's network is its attribute `model`
 
 Path = str | os.PathLike[str]
-
-
-class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes to a temporary name, flushes, renames: a kill at any moment leaves a whole file."""
-
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: Path, storage_options: Any = None
-    ) -> None:
-        if storage_options is not None:
-            raise TypeError("AtomicCheckpointIO takes no storage_options")
-        os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-        with atomic_file(path) as temporary:
-            torch.save(checkpoint, temporary)
-
-    def load_checkpoint(
-        self, path: Path, map_location: Any = "cpu", weights_only: bool | None = None
-    ) -> dict[str, Any]:
-        """Reads weights only, whatever is asked for."""
-        return read_checkpoint(path, map_location)
 
 
 def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:

@@ -22,7 +22,8 @@ from genomamba.assets import config_names, find_config
 from genomamba.data import datamodule as _data  # noqa: F401, its classes become known by name
 from genomamba.training import classification as _c  # noqa: F401
 from genomamba.training import pretraining as _p  # noqa: F401
-from genomamba.training.checkpoint import AtomicCheckpointIO, read_checkpoint
+from genomamba.training.checkpoint import read_checkpoint
+from genomamba.training.checkpoint_io import AtomicCheckpointIO
 from genomamba.training.metrics_csv import MetricsCSV
 from genomamba.training.predictions import PredictionWriter
 from genomamba.training.progress import LogLines

@@ -11,12 +11,8 @@ import pytest
 import torch
 
 from genomamba.models import MambaConfig, MambaForClassification, MambaForPretraining
-from genomamba.training.checkpoint import (
-    AtomicCheckpointIO,
-    check_classes,
-    load_model,
-    read_checkpoint,
-)
+from genomamba.training.checkpoint import check_classes, load_model, read_checkpoint
+from genomamba.training.checkpoint_io import AtomicCheckpointIO
 from genomamba_data_prep.errors import InputError
 
 CONFIG = MambaConfig(d_model=8, n_layer=1, d_state=2)
