@@ -35,16 +35,17 @@ class Tiling(NamedTuple):
 def choose_tiling(u: Tensor, states: int) -> Tiling:
     """Gives one step enough elements to pay for its launch, and a block few enough for the cache.
 
-    Measured on two cores of an EPYC: below 2^16 elements a step PyTorch's fixed cost shows (and
-    from 2^15 on it uses a second thread); above 2^20 elements, or 4 MiB, a block's three arrays
-    begin to fall out of the L3 cache. A chunk has at least N steps, because a state is saved for
-    each: the saved states are then never larger than one float32 activation.
+    Measured on two cores of an EPYC: from 2^15 elements on PyTorch uses a second thread, and from
+    2^16 on its fixed cost vanishes; above 2^20 elements, or 4 MiB, a block's three arrays begin to
+    fall out of the L3 cache. Rows fill a step better than chunks, which cost a pass of their own. A
+    chunk has at least N steps, because a state is saved for each: the saved states are then never
+    larger than one float32 activation.
     """
     batch, length, channels = u.shape
-    step_size = 2**16 if u.device.type == "cpu" else 2**20
+    step_size, block_size = (2**16, 2**20) if u.device.type == "cpu" else (2**20, 2**25)
     rows = min(batch, max(1, step_size // (channels * states)))
-    steps = min(max(16, states), length)
     chunks = max(1, step_size // (rows * channels * states))
+    steps = min(max(block_size // step_size, states), length)
     return Tiling(rows, min(chunks, length // steps), steps)
 
 
@@ -86,43 +87,69 @@ def put(block: Tensor, span: Span, out: Tensor) -> None:
 
 
 def _place(x: Tensor, span: Span) -> Tensor:
-    return x[span.rows, span.positions].unflatten(1, (span.chunks, span.steps))
+    return x[span.rows, span.positions].view(-1, span.chunks, span.steps, *x.shape[2:])
+
+
+class Work(NamedTuple):
+    """A large array of a block."""
+
+    whole: Tensor  # (R, C, K, G, N, P), contiguous
+    steps: tuple[Tensor, ...]  # its K views (R, C, G * N * P)
 
 
 class Workspace:
-    """The large arrays of a block, allocated once."""
+    """The large arrays of a block, allocated once, and their views, made once for every shape."""
 
     def __init__(self, count: int, tiling: Tiling, A: Tensor) -> None:
         # A: (G, N, P), for its shape, dtype and device.
         size = math.prod(tiling) * A.numel()
         self._buffers = [A.new_empty(size) for _ in range(count)]
         self._inner = A.shape
+        self._arrays: dict[tuple[int, ...], list[Work]] = {}
 
-    def arrays(self, span: Span) -> list[Tensor]:
-        """Uninitialised contiguous arrays (R, C, K, G, N, P) of the span's sizes."""
-        rows = span.rows.stop - span.rows.start
-        shape = (rows, span.chunks, span.steps, *self._inner)
-        return [buffer[: math.prod(shape)].view(shape) for buffer in self._buffers]
+    def arrays(self, span: Span) -> list[Work]:
+        """Uninitialised arrays of the span's sizes."""
+        shape = (span.rows.stop - span.rows.start, span.chunks, span.steps, *self._inner)
+        if shape not in self._arrays:
+            wholes = [buffer[: math.prod(shape)].view(shape) for buffer in self._buffers]
+            self._arrays[shape] = [Work(whole, whole.flatten(3).unbind(2)) for whole in wholes]
+        return self._arrays[shape]
 
 
-def inner_A(inputs: ScanInputs) -> Tensor:
-    """A (D, N) in the order of a block: (G, N, P)."""
-    A = inputs.A.to(accumulate_dtype(inputs.u))
-    return A.unflatten(0, (inputs.B.shape[2], -1)).mT.contiguous()
+def inner_inputs(inputs: ScanInputs) -> ScanInputs:
+    """The inputs in the order of a block.
+
+    u, delta and z become (B, L, G, P) in their own dtypes; A becomes (G, N, P), D and delta_bias
+    (G, P), in the dtype of sums; B, C (B, L, G, N) and the rest stay.
+    """
+    dtype = accumulate_dtype(inputs.u)
+    grouped = (inputs.B.shape[2], inputs.u.shape[2] // inputs.B.shape[2])
+
+    def parameter(x: Tensor | None) -> Tensor | None:
+        return None if x is None else x.to(dtype).view(grouped)
+
+    return inputs._replace(
+        u=inputs.u.unflatten(2, grouped),
+        delta=inputs.delta.unflatten(2, grouped),
+        z=None if inputs.z is None else inputs.z.unflatten(2, grouped),
+        A=inputs.A.to(dtype).unflatten(0, grouped).mT.contiguous(),
+        D=parameter(inputs.D),
+        delta_bias=parameter(inputs.delta_bias),
+    )
 
 
 def inner_state(state: Tensor | None, batch: int, A: Tensor) -> Tensor:
-    """A state (B, D, N), or zero, in the order of a block: (B, G, N, P), a copy."""
+    """A state (B, D, N), or zero, in the order of a block: (B, G * N * P), a copy."""
     groups, states, channels = A.shape
-    if state is None:
-        return A.new_zeros(batch, groups, states, channels)
-    inner = A.new_empty(batch, groups, states, channels)
-    return inner.copy_(state.unflatten(1, (groups, channels)).mT)
+    inner = A.new_zeros(batch, groups, states, channels)
+    if state is not None:
+        inner.copy_(state.unflatten(1, (groups, channels)).mT)
+    return inner.flatten(1)
 
 
-def outer_state(state: Tensor) -> Tensor:
-    """A state (B, G, N, P) in the order of the interface: (B, D, N)."""
-    return state.mT.flatten(1, 2).contiguous()
+def outer_state(state: Tensor, A: Tensor) -> Tensor:
+    """A state (B, G * N * P) in the order of the interface: (B, D, N)."""
+    return state.unflatten(1, A.shape).mT.flatten(1, 2).contiguous()
 
 
 class Block(NamedTuple):
@@ -136,20 +163,17 @@ class Block(NamedTuple):
     restarts: Restarts | None
 
 
-def load(inputs: ScanInputs, span: Span) -> Block:
-    """Reads a block of the inputs and computes its step sizes."""
-    groups = inputs.B.shape[2]
-    dtype = accumulate_dtype(inputs.u)
-    delta = take(inputs.delta, span, dtype)
-    if inputs.delta_bias is not None:
-        delta = delta + inputs.delta_bias.to(dtype)
-    delta = delta.unflatten(-1, (groups, -1))
-    starts = None if inputs.starts is None else _place(inputs.starts, span)
+def load(inner: ScanInputs, span: Span) -> Block:
+    """Reads a block of the inner inputs and computes its step sizes."""
+    dtype = inner.A.dtype
+    delta = take(inner.delta, span, dtype)
+    if inner.delta_bias is not None:
+        delta = delta + inner.delta_bias
     return Block(
-        u=take(inputs.u, span, dtype).unflatten(-1, (groups, -1)),
+        u=take(inner.u, span, dtype),
         delta=delta,
-        q=F.softplus(delta) if inputs.delta_softplus else delta,
-        B=take(inputs.B, span, dtype),
-        C=take(inputs.C, span, dtype),
-        restarts=None if starts is None else find_restarts(starts),
+        q=F.softplus(delta) if inner.delta_softplus else delta,
+        B=take(inner.B, span, dtype),
+        C=take(inner.C, span, dtype),
+        restarts=None if inner.starts is None else find_restarts(_place(inner.starts, span)),
     )

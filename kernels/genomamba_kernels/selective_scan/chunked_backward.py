@@ -19,8 +19,9 @@ from torch import Tensor
 
 from genomamba_kernels.selective_scan.blocks import (
     Tiling,
+    Work,
     Workspace,
-    inner_A,
+    inner_inputs,
     inner_state,
     load,
     outer_state,
@@ -30,6 +31,7 @@ from genomamba_kernels.selective_scan.blocks import (
     take,
 )
 from genomamba_kernels.selective_scan.chunked_forward import (
+    LOG2_E,
     chunk_decay,
     decays_and_inputs,
     outputs_before_gate,
@@ -73,85 +75,81 @@ def chunked_backward(
         grad_y: (B, L, D).
         grad_final_state: (B, D, N), or None for zero.
     """
-    batch, length, channels = inputs.u.shape
-    A = inner_A(inputs)
-    D = None if inputs.D is None else inputs.D.to(A.dtype).unflatten(0, (A.shape[0], -1))
-    grad_state = inner_state(grad_final_state, batch, A).flatten(1)
+    inner = inner_inputs(inputs)
+    A, rates = inner.A, inner.A * LOG2_E
+    batch, length, groups, channels = inner.u.shape
+    grad_state = inner_state(grad_final_state, batch, A)
+    grad_y = grad_y.unflatten(2, (groups, channels))
     workspace = Workspace(3, tiling, A)
-    grad_u, grad_delta = torch.empty_like(inputs.u), torch.empty_like(inputs.delta)
-    grad_B, grad_C = torch.empty_like(inputs.B), torch.empty_like(inputs.C)
-    grad_z = None if inputs.z is None else torch.empty_like(inputs.z)
+    grad_u, grad_delta = torch.empty_like(inner.u), torch.empty_like(inner.delta)
+    grad_B, grad_C = torch.empty_like(inner.B), torch.empty_like(inner.C)
+    grad_z = None if inner.z is None else torch.empty_like(inner.z)
     grad_A = torch.zeros_like(A)
-    grad_D, grad_bias = A.new_zeros(channels), A.new_zeros(channels)
+    grad_D, grad_bias = A.new_zeros(groups, channels), A.new_zeros(groups, channels)
 
     for rows in row_groups(batch, tiling):
         for span in reversed(spans(rows, length, tiling)):
-            block = load(inputs, span)
+            block = load(inner, span)
             e, h, g = workspace.arrays(span)
-            decays_and_inputs(block, A, e, h)
+            decays_and_inputs(block, rates, e, h)
             entering_h = borders[rows, span.saved]
-            scan_forward_(e.flatten(3), h.flatten(3), entering_h, block.restarts)
+            scan_forward_(e.steps, h.steps, entering_h, block.restarts)
 
             p = take(grad_y, span, A.dtype)
-            if inputs.z is not None and grad_z is not None:
-                z = take(inputs.z, span, A.dtype)
-                y = outputs_before_gate(block, h, inputs.D)
+            if inner.z is not None and grad_z is not None:
+                z = take(inner.z, span, A.dtype)
+                y = outputs_before_gate(block, h.whole, inner.D)
                 gate = torch.sigmoid(z)
                 put(p * y * gate * (1 + z * (1 - gate)), span, grad_z)
                 p = p * z * gate
-            p = p.view_as(block.u)
 
-            put(sum_over_channels(h, p), span, grad_C)
-            torch.mul(p.unsqueeze(-2), block.C.unsqueeze(-1), out=g)
+            put(sum_over_channels(h.whole, p), span, grad_C)
+            torch.mul(p.unsqueeze(-2), block.C.unsqueeze(-1), out=g.whole)
             entering_g = grad_state[rows].unsqueeze(1)
             if span.chunks > 1:
+                decay = chunk_decay(block, rates)
                 entering_g = entering_gradients(
-                    e.flatten(3),
-                    g.flatten(3),
-                    chunk_decay(block, A),
-                    entering_g[:, 0],
-                    block.restarts,
+                    e.steps, g.steps, decay, grad_state[rows], block.restarts
                 )
-            grad_state[rows] = scan_reverse_(e.flatten(3), g.flatten(3), entering_g, block.restarts)
+            grad_state[rows] = scan_reverse_(e.steps, g.steps, entering_g, block.restarts)
 
-            put(sum_over_channels(g, block.q * block.u), span, grad_B)
-            s = sum_over_states(block.B, g)
+            put(sum_over_channels(g.whole, block.q * block.u), span, grad_B)
+            s = sum_over_states(block.B, g.whole)
             grad_x = block.q * s
-            if D is not None:
-                grad_x.addcmul_(D, p)
-                grad_D += (p * block.u).flatten(0, 2).sum(0).flatten()
-            put(grad_x.flatten(-2), span, grad_u)
+            if inner.D is not None:
+                grad_x.addcmul_(inner.D, p)
+                grad_D += (p * block.u).sum((0, 1, 2))
+            put(grad_x, span, grad_u)
 
             v = decay_gradient_(e, g, h, entering_h, block.restarts)
-            grad_q = add_products_(s.mul_(block.u), v, A)
-            if inputs.delta_softplus:
+            grad_q = add_products_(s.mul_(block.u), v.whole, A)
+            if inner.delta_softplus:
                 grad_q *= torch.sigmoid(block.delta)
-            grad_bias += grad_q.flatten(0, 2).sum(0).flatten()
-            put(grad_q.flatten(-2), span, grad_delta)
-            grad_A += sum_over_positions(v, block.q)
+            if inner.delta_bias is not None:
+                grad_bias += grad_q.sum((0, 1, 2))
+            put(grad_q, span, grad_delta)
+            grad_A += sum_over_positions(v.whole, block.q)
 
     return Gradients(
-        u=grad_u,
-        delta=grad_delta,
+        u=grad_u.flatten(2),
+        delta=grad_delta.flatten(2),
         A=grad_A.mT.flatten(0, 1),
         B=grad_B,
         C=grad_C,
-        D=None if inputs.D is None else grad_D,
-        z=grad_z,
-        delta_bias=None if inputs.delta_bias is None else grad_bias,
-        initial_state=outer_state(grad_state.unflatten(1, A.shape)),
+        D=None if inner.D is None else grad_D.flatten(),
+        z=None if grad_z is None else grad_z.flatten(2),
+        delta_bias=None if inner.delta_bias is None else grad_bias.flatten(),
+        initial_state=outer_state(grad_state, A),
     )
 
 
-def decay_gradient_(
-    e: Tensor, g: Tensor, h: Tensor, entering: Tensor, restarts: Restarts | None
-) -> Tensor:
-    """v_t = g_t e_t h_{t-1}, in the place of e; (R, C, K, G, N, P), entering (R, C, G * N * P)."""
-    v = e.mul_(g)
-    v[:, :, 1:] *= h[:, :, :-1]
-    v[:, :, 0] *= entering.view_as(v[:, :, 0])
-    zero_at_restarts_(v.flatten(3), restarts)
-    return v
+def decay_gradient_(e: Work, g: Work, h: Work, entering: Tensor, restarts: Restarts | None) -> Work:
+    """v_t = g_t e_t h_{t-1}, in the place of e; `entering` (R, C, G * N * P) is h before it."""
+    e.whole.mul_(g.whole)
+    e.whole[:, :, 1:] *= h.whole[:, :, :-1]
+    e.steps[0].mul_(entering)
+    zero_at_restarts_(e.steps, restarts)
+    return e
 
 
 def add_products_(total: Tensor, v: Tensor, A: Tensor) -> Tensor:

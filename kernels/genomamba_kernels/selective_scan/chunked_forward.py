@@ -12,8 +12,9 @@ from torch import Tensor
 from genomamba_kernels.selective_scan.blocks import (
     Block,
     Tiling,
+    Work,
     Workspace,
-    inner_A,
+    inner_inputs,
     inner_state,
     load,
     outer_state,
@@ -45,56 +46,52 @@ def chunked_forward(
     inputs: ScanInputs, initial_state: Tensor | None, tiling: Tiling
 ) -> ForwardResult:
     """Runs the scan; the arguments are the interface's."""
-    batch, length, _ = inputs.u.shape
-    A = inner_A(inputs)
+    inner = inner_inputs(inputs)
+    A, rates = inner.A, inner.A * LOG2_E
+    batch, length = inner.u.shape[:2]
     state = inner_state(initial_state, batch, A)
-    y = torch.empty_like(inputs.u, memory_format=torch.contiguous_format)
+    y = A.new_empty(inner.u.shape, dtype=inner.u.dtype)
     borders = A.new_empty(batch, spans(slice(0), length, tiling)[-1].saved.stop, A.numel())
     workspace = Workspace(2, tiling, A)
 
     for rows in row_groups(batch, tiling):
         for span in spans(rows, length, tiling):
-            block = load(inputs, span)
+            block = load(inner, span)
             e, h = workspace.arrays(span)
-            decays_and_inputs(block, A, e, h)
+            decays_and_inputs(block, rates, e, h)
 
-            entering = state[rows].flatten(1).unsqueeze(1)
+            entering = state[rows].unsqueeze(1)
             if span.chunks > 1:
-                entering = entering_states(
-                    e.flatten(3),
-                    h.flatten(3),
-                    chunk_decay(block, A),
-                    entering[:, 0],
-                    block.restarts,
-                )
+                decay = chunk_decay(block, rates)
+                entering = entering_states(e.steps, h.steps, decay, state[rows], block.restarts)
             borders[rows, span.saved] = entering
-            scan_forward_(e.flatten(3), h.flatten(3), entering, block.restarts)
-            state[rows] = h[:, -1, -1]
+            scan_forward_(e.steps, h.steps, entering, block.restarts)
+            state[rows] = h.steps[-1][:, -1]
 
-            out = outputs_before_gate(block, h, inputs.D)
-            if inputs.z is not None:
-                out *= F.silu(take(inputs.z, span, A.dtype))
+            out = outputs_before_gate(block, h.whole, inner.D)
+            if inner.z is not None:
+                out *= F.silu(take(inner.z, span, A.dtype))
             put(out, span, y)
-    return ForwardResult(y, outer_state(state), borders)
+    return ForwardResult(y.view(inputs.u.shape), outer_state(state, A), borders)
 
 
-def decays_and_inputs(block: Block, A: Tensor, e: Tensor, b: Tensor) -> None:
-    """Writes e = exp(q A) and b = q u B, both (R, C, K, G, N, P)."""
-    torch.mul(block.q.unsqueeze(-2), A * LOG2_E, out=e)
-    torch.exp2(e, out=e)
-    zero_at_restarts_(e.flatten(3), block.restarts)
-    torch.mul((block.q * block.u).unsqueeze(-2), block.B.unsqueeze(-1), out=b)
+def decays_and_inputs(block: Block, rates: Tensor, e: Work, b: Work) -> None:
+    """Writes e = exp(q A) and b = q u B; rates (G, N, P) is A log2(e)."""
+    torch.mul(block.q.unsqueeze(-2), rates, out=e.whole)
+    torch.exp2(e.whole, out=e.whole)
+    zero_at_restarts_(e.steps, block.restarts)
+    torch.mul((block.q * block.u).unsqueeze(-2), block.B.unsqueeze(-1), out=b.whole)
 
 
-def chunk_decay(block: Block, A: Tensor) -> Tensor:
+def chunk_decay(block: Block, rates: Tensor) -> Tensor:
     """(R, C, G * N * P): the product of the decays over each chunk."""
-    return torch.exp2(block.q.sum(2).unsqueeze(-2) * (A * LOG2_E)).flatten(2)
+    return (block.q.sum(2).unsqueeze(-2) * rates).exp2_().flatten(2)
 
 
 def outputs_before_gate(block: Block, h: Tensor, D: Tensor | None) -> Tensor:
-    """(R, C, K, D): sum_n C h + D u."""
-    y = sum_over_states(block.C, h).flatten(-2)
-    return y if D is None else y.addcmul_(D.to(y.dtype), block.u.flatten(-2))
+    """(R, C, K, G, P): sum_n C h + D u."""
+    y = sum_over_states(block.C, h)
+    return y if D is None else y.addcmul_(D, block.u)
 
 
 def sum_over_states(weights: Tensor, x: Tensor) -> Tensor:
