@@ -11,7 +11,7 @@ from genomamba_kernels import selective_scan
 from genomamba_kernels.selective_scan import autograd, blocks
 
 BACKENDS = ["reference", "torch"]
-STEPS = 16  # positions of a chunk at the sizes used here
+STEPS = 24  # positions of a chunk at the sizes used here
 
 pytestmark = pytest.mark.parametrize("backend", BACKENDS)
 
