@@ -36,9 +36,9 @@ def choose_tiling(u: Tensor, states: int) -> Tiling:
     """Gives one step enough elements to pay for its launch, and a block few enough for the cache.
 
     Measured on two cores of an EPYC and of a Xeon: a step of 2^16 elements keeps two threads busy,
-    and 24 steps of it, or 6 MiB an array, let a block's three arrays stay in the L3 cache. Rows fill
-    a step better than chunks, which cost a pass of their own. A chunk has at least N steps, because
-    a state is saved for each: the saved states are then never larger than one float32 activation.
+    and 24 steps of it, or 6 MiB an array, let a block's three arrays stay in the L3 cache. Rows
+    fill a step better than chunks, which cost a pass of their own. A chunk has at least N steps,
+    for a state is saved for each: the saved states are never larger than one float32 activation.
     """
     batch, length, channels = u.shape
     step_size = 2**16 if u.device.type == "cpu" else 2**20
