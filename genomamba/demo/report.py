@@ -125,7 +125,7 @@ def _accuracy(rows: Sequence[Row], truth: MarkovTruth) -> str:
         "The longer a window, the more it tells. On average no classifier can do better than the "
         "optimum: it knows the sources that the species were simulated from and compares exact "
         "likelihoods, here on exactly the windows that the model classified.",
-        figure(chart, "Windows of held-out chromosomes, tiled without overlap."),
+        figure(chart, "Tiles of held-out chromosomes; only the last overlaps its neighbour."),
         table(header, cells),
     )
 
