@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test check format benchmark clean
+.PHONY: setup demo test check format real-data benchmark clean
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)
@@ -28,6 +28,17 @@ check: setup
 	$(BIN)/lint-imports
 	$(BIN)/pyright
 	$(BIN)/python -m pytest tests/packaging -m packaging
+
+# GENOMAMBA_REAL_DATA=FOLDER make real-data: the runs of docs/real-data.md, half an hour.
+real-data: setup
+	PYTHON=$(BIN)/python GENOMAMBA=$(BIN)/genomamba docs/real-data/run.sh mito runs/real/mito
+	PYTHON=$(BIN)/python GENOMAMBA=$(BIN)/genomamba docs/real-data/run.sh chr1 runs/real/chr1
+
+# The tables of the README: minutes, on an idle machine.
+benchmark: setup
+	$(BIN)/python data_prep/benchmarks/encode.py
+	$(BIN)/python data_prep/benchmarks/simulate.py
+	$(BIN)/python kernels/benchmarks/cpu_scan.py
 
 format: setup
 	$(BIN)/ruff check --fix .

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
+
+# Read when torch is imported. OpenMP's threads otherwise spin while they wait for each other, which
+# on a busy machine takes the core from the thread they wait for: training nearly stops.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 COMMANDS = {
     "prepare": "encode, inspect, split, simulate: FASTA in, a data set out (needs no torch)",

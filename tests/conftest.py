@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: see genomamba/cli.py
+
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
