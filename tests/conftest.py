@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: see genomamba/cli.py
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # before torch: see genomamba/cli.py
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import subprocess
 import sys
@@ -73,12 +72,9 @@ class Shell:
     def _run_one(self, arguments: list[str], log: Path) -> int:
         with log.open("ab") as output:
             # A process of its own, as in a shell: nothing of one step can leak into the next.
-            # Threads that wait sleep: where the machine has other work, spinning ones would slow
-            # training down by a factor of ten and more.
             process = subprocess.Popen(
                 [sys.executable, "-m", "genomamba", *arguments],
                 stdin=subprocess.DEVNULL,
-                env={"OMP_WAIT_POLICY": "PASSIVE", **os.environ},
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
