@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 POSITIVE_INTEGERS = ("d_model", "n_layer", "vocab_size", "d_state", "d_conv", "expand")
 POSITIVE_NUMBERS = ("dt_min", "dt_max", "dt_scale", "dt_init_floor", "norm_epsilon")
-BACKENDS = ("auto", "torch", "reference")
+BACKENDS = ("auto", "triton", "torch", "reference")
 
 
 def _is_positive_integer(value: object) -> bool:
@@ -63,7 +63,7 @@ class MambaConfig:
     residual_in_fp32: bool = True
     tie_embeddings: bool = True
     pad_vocab_size_multiple: int = 8
-    backend: Literal["auto", "torch", "reference"] = "auto"
+    backend: Literal["auto", "triton", "torch", "reference"] = "auto"
 
     def __post_init__(self) -> None:
         for name in (*POSITIVE_INTEGERS, "pad_vocab_size_multiple"):

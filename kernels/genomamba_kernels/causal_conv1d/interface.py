@@ -5,10 +5,12 @@ Letters: B batch, L length, D channels.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
-from genomamba_kernels.backends import resolve_backend
+from genomamba_kernels.backends import check_triton, resolve_backend
 from genomamba_kernels.causal_conv1d.autograd import causal_conv1d_torch
 from genomamba_kernels.causal_conv1d.inputs import ConvInputs
 from genomamba_kernels.causal_conv1d.reference import causal_conv1d_reference
@@ -45,8 +47,8 @@ def causal_conv1d(
         return_final_state: whether a row's last d_conv - 1 inputs are returned too.
         seq_idx: (B, L) int32, non-decreasing: where it changes the window restarts from exact zero,
             and a NaN or infinity of one sequence does not reach another's outputs or gradients.
-        backend: "auto" (the environment variable GENOMAMBA_BACKEND, else "torch"), "torch" or
-            "reference".
+        backend: "auto" (the environment variable GENOMAMBA_BACKEND, else "torch"), "torch",
+            "reference", or "triton" (a GPU, data shorter than float64; under construction).
 
     Returns:
         y (B, L, D) in x's dtype; with return_final_state, (y, state (B, d_conv - 1, D) in x's
@@ -74,6 +76,17 @@ def causal_conv1d(
 
     with torch.autocast(x.device.type, enabled=False):
         inputs = ConvInputs(x, weight, bias, activation, initial_state, seq_idx)
-        run = causal_conv1d_torch if backend == "torch" else causal_conv1d_reference
-        y, final_state = run(inputs)
+        y, final_state = _choose(backend, x)(inputs)
     return (y, final_state) if return_final_state else y
+
+
+def _choose(backend: str, x: Tensor) -> Callable[[ConvInputs], tuple[Tensor, Tensor]]:
+    if backend == "torch":
+        return causal_conv1d_torch
+    if backend == "reference":
+        return causal_conv1d_reference
+    check_triton(x)
+    # Not at the top: importing this package must not import Triton, which may be absent.
+    from genomamba_kernels.causal_conv1d.triton_autograd import causal_conv1d_triton
+
+    return causal_conv1d_triton

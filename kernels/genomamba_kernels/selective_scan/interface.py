@@ -5,10 +5,12 @@ Letters: B batch, L length, D channels (d_inner), N states a channel (d_state), 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
-from genomamba_kernels.backends import resolve_backend
+from genomamba_kernels.backends import check_triton, resolve_backend
 from genomamba_kernels.checks import check_accumulate_dtype, check_seq_idx, check_tensor
 from genomamba_kernels.packing import sequence_starts
 from genomamba_kernels.selective_scan.autograd import selective_scan_torch
@@ -56,8 +58,8 @@ def selective_scan(
         return_final_state: whether h after a row's last position is returned too.
         seq_idx: (B, L) int32, non-decreasing: the state restarts from exact zero where it changes,
             and a NaN or infinity of one sequence does not reach another's outputs or gradients.
-        backend: "auto" (the environment variable GENOMAMBA_BACKEND, else "torch"), "torch" or
-            "reference".
+        backend: "auto" (the environment variable GENOMAMBA_BACKEND, else "torch"), "torch",
+            "reference", or "triton" (a GPU, data shorter than float64; under construction).
 
     Returns:
         y (B, L, D) in u's dtype; with return_final_state, (y, state (B, D, N) float32). All
@@ -98,6 +100,17 @@ def selective_scan(
 
     with torch.autocast(u.device.type, enabled=False):
         inputs = ScanInputs(u, delta, A, B, C, D, z, delta_bias, delta_softplus, starts)
-        run = selective_scan_torch if backend == "torch" else selective_scan_reference
-        y, final_state = run(inputs, initial_state)
+        y, final_state = _choose(backend, u)(inputs, initial_state)
     return (y, final_state) if return_final_state else y
+
+
+def _choose(backend: str, u: Tensor) -> Callable[..., tuple[Tensor, Tensor]]:
+    if backend == "torch":
+        return selective_scan_torch
+    if backend == "reference":
+        return selective_scan_reference
+    check_triton(u)
+    # Not at the top: importing this package must not import Triton, which may be absent.
+    from genomamba_kernels.selective_scan.triton_autograd import selective_scan_triton
+
+    return selective_scan_triton

@@ -1,0 +1,254 @@
+# type: ignore  (Triton's language is not Python to a type checker)
+# ruff: noqa: RUF005  (Triton adds tuples but does not unpack them)
+"""Selective scan on a GPU, forward.
+
+The length is cut into segments, so that a single long sequence fills the card. Three kernels:
+
+    segment_ends    each segment by itself, from zero: the state it leaves, its sum of q
+    pass_states     (triton_states.py) chains the segments: the state that enters each
+    scan            each segment again, from the state that enters: the outputs
+
+With one segment the last kernel is all there is.
+
+Letters: B batch, L length, D channels, N states (an even number), G groups, S segments, T steps a
+tile, W channels a program, K steps between the states that backward starts from.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from genomamba_kernels.selective_scan.triton_tiles import (
+    advance_tile,
+    keep,
+    load_lanes,
+    load_rows,
+    load_scalars,
+    load_vector,
+    products,
+    restart,
+    sigmoid,
+    step_sizes,
+    store_lanes,
+    store_row,
+    touch_rows,
+    touch_tile,
+)
+
+# Sizes that the kernels are not compiled for: a loop of known length would be unrolled.
+SIZES = ["L", "padded_L", "S", "segment_length", "N"]
+
+
+@triton.jit
+def locate(S, D: tl.constexpr, G: tl.constexpr, W: tl.constexpr):
+    """Which part a program works on: its row, segment, group and channels.
+
+    Programs that share a segment's B and C follow each other.
+    """
+    blocks: tl.constexpr = (D // G + W - 1) // W
+    pid = tl.program_id(0)
+    block = pid % blocks
+    group = pid // blocks % G
+    segment = pid // (blocks * G) % S
+    row = pid // (blocks * G * S)
+    inside = block * W + tl.arange(0, W)
+    first = group * (D // G) + block * W
+    return row.to(tl.int64), segment, group, block, first, first + tl.arange(0, W), inside < D // G
+
+
+@triton.jit(do_not_specialize=SIZES)
+def segment_ends_kernel(
+    u_ptr,  # (B, L, D)
+    delta_ptr,  # (B, L, D)
+    bias_ptr,  # (D,)
+    a_ptr,  # (N, D), A log2(e)
+    B_ptr,  # (B, G, padded L / T, N, T)
+    starts_ptr,  # (B, padded L / T), bit i of a word: a sequence begins at step i of the tile
+    state_ptr,  # (B, S, N, D), in: zero, out: the state that each segment leaves
+    decay_ptr,  # (B, S, D), out: the sum of q over each segment, infinite where one restarts
+    u_row,
+    delta_row,
+    L,
+    padded_L,
+    S,
+    segment_length,
+    N,
+    U_STEP: tl.constexpr,
+    DELTA_STEP: tl.constexpr,
+    D: tl.constexpr,
+    G: tl.constexpr,
+    T: tl.constexpr,
+    W: tl.constexpr,
+    SOFTPLUS: tl.constexpr,
+    EVEN: tl.constexpr,
+):
+    PACKED: tl.constexpr = starts_ptr is not None
+    row, segment, group, _, first, d, mask = locate(S, D, G, W)
+    if segment == S - 1:  # nothing follows
+        return
+    begin = segment * segment_length
+    end = begin + segment_length
+    u_ptr += row * u_row + first
+    delta_ptr += row * delta_row + first
+    B_ptr += (row * G + group) * N * padded_L
+    state_ptr += (row * S + segment) * N * D + d
+    a_ptr += d
+    w = d - first
+    never = L < 0
+    bias = load_vector(bias_ptr, d, mask)
+
+    total = tl.zeros([W], tl.float32)
+    for t in range(begin, end, T):
+        step = tl.cast(t, tl.int64)
+        deltas = load_rows(delta_ptr + w + step * DELTA_STEP, DELTA_STEP, mask, t, end, T, EVEN)
+        us = load_rows(u_ptr + w + step * U_STEP, U_STEP, mask, t, end, T, EVEN)
+        qs = step_sizes(deltas, bias, t, end, T, SOFTPLUS, EVEN)
+        bs = products(qs, us, T)
+        starts = tl.load(starts_ptr + (row * padded_L + t) // T) if PACKED else 0
+        ahead = tl.cast(tl.minimum(t + T, end - T), tl.int64)
+        if EVEN:
+            near_delta = touch_rows(delta_ptr + ahead * DELTA_STEP, DELTA_STEP, T, W)
+            near_u = touch_rows(u_ptr + ahead * U_STEP, U_STEP, T, W)
+            near_B = touch_tile(B_ptr + ahead * N, N * T)
+        advance_tile(
+            state_ptr,
+            state_ptr,
+            a_ptr,
+            B_ptr + step * N,
+            qs,
+            bs,
+            starts,
+            mask,
+            N,
+            D,
+            T,
+            PACKED,
+            EVEN,
+        )
+        if EVEN:
+            keep(delta_ptr, near_delta, never)
+            keep(u_ptr, near_u, never)
+            keep(B_ptr, near_B, never)
+        for i in tl.static_range(T):
+            total += qs[i]
+        if PACKED:
+            total = tl.where(starts != 0, float("inf"), total)
+    tl.store(decay_ptr + (row * S + segment) * D + d, total, mask=mask)
+
+
+@triton.jit(do_not_specialize=SIZES)
+def scan_kernel(
+    u_ptr,  # (B, L, D)
+    delta_ptr,  # (B, L, D)
+    z_ptr,  # (B, L, D)
+    y_ptr,  # (B, L, D), out, contiguous
+    bias_ptr,  # (D,)
+    D_ptr,  # (D,)
+    a_ptr,  # (N, D), A log2(e)
+    B_ptr,  # (B, G, padded L / T, N, T)
+    C_ptr,  # (B, G, padded L / T, N, T)
+    starts_ptr,  # (B, padded L / T)
+    state_ptr,  # (B, S, N, D), in: the state that enters each segment, out: that leaves it
+    saved_ptr,  # (B, padded L / K, N, D), out: the state before every K-th step
+    u_row,
+    delta_row,
+    z_row,
+    L,
+    padded_L,
+    S,
+    segment_length,
+    N,
+    U_STEP: tl.constexpr,
+    DELTA_STEP: tl.constexpr,
+    Z_STEP: tl.constexpr,
+    D: tl.constexpr,
+    G: tl.constexpr,
+    T: tl.constexpr,
+    W: tl.constexpr,
+    K: tl.constexpr,
+    SOFTPLUS: tl.constexpr,
+    EVEN: tl.constexpr,
+):
+    GATED: tl.constexpr = z_ptr is not None
+    PACKED: tl.constexpr = starts_ptr is not None
+    row, segment, group, _, first, d, mask = locate(S, D, G, W)
+    begin = segment * segment_length
+    end = tl.minimum(begin + segment_length, L)
+    u_ptr += row * u_row + first
+    delta_ptr += row * delta_row + first
+    if GATED:
+        z_ptr += row * z_row + first
+    y_ptr += row * L * D + d
+    B_ptr += (row * G + group) * N * padded_L
+    C_ptr += (row * G + group) * N * padded_L
+    state_ptr += (row * S + segment) * N * D + d
+    a_ptr += d
+    w = d - first
+    never = L < 0
+    if saved_ptr is not None:
+        saved_ptr += row * (padded_L // K) * N * D + d
+    bias = load_vector(bias_ptr, d, mask)
+    skip = load_vector(D_ptr, d, mask)
+
+    for t in range(begin, end, T):
+        step = tl.cast(t, tl.int64)
+        deltas = load_rows(delta_ptr + w + step * DELTA_STEP, DELTA_STEP, mask, t, end, T, EVEN)
+        us = load_rows(u_ptr + w + step * U_STEP, U_STEP, mask, t, end, T, EVEN)
+        qs = step_sizes(deltas, bias, t, end, T, SOFTPLUS, EVEN)
+        bs = products(qs, us, T)
+        ys = ()
+        for i in tl.static_range(T):
+            ys = ys + (skip * us[i],)
+        starts = tl.load(starts_ptr + (row * padded_L + t) // T) if PACKED else 0
+
+        ahead = tl.cast(tl.minimum(t + T, end - T), tl.int64)
+        if EVEN:
+            near_delta = touch_rows(delta_ptr + ahead * DELTA_STEP, DELTA_STEP, T, W)
+            near_u = touch_rows(u_ptr + ahead * U_STEP, U_STEP, T, W)
+            near_B = touch_tile(B_ptr + ahead * N, N * T)
+            near_C = touch_tile(C_ptr + ahead * N, N * T)
+            if GATED:
+                near_z = touch_rows(z_ptr + step * Z_STEP, Z_STEP, T, W)
+        h = load_lanes(state_ptr, mask, EVEN)
+        a = load_lanes(a_ptr, mask, EVEN)
+        Bs = load_scalars(B_ptr + step * N, T)
+        Cs = load_scalars(C_ptr + step * N, T)
+        for pair in range(0, N, 2):
+            for k in tl.static_range(2):
+                n = pair + k
+                following = tl.minimum(n + 1, N - 1)
+                next_h = load_lanes(state_ptr + following * D, mask, EVEN)
+                next_a = load_lanes(a_ptr + following * D, mask, EVEN)
+                next_Bs = load_scalars(B_ptr + step * N + following * T, T)
+                next_Cs = load_scalars(C_ptr + step * N + following * T, T)
+                if saved_ptr is not None:  # noqa: SIM102  (known to the compiler)
+                    if t % K == 0:
+                        store_lanes(saved_ptr + ((step // K) * N + n) * D, h, mask, EVEN)
+                sums = ()
+                for i in tl.static_range(T):
+                    if PACKED:
+                        h = restart(h, starts, i)
+                    h = tl.exp2(qs[i] * a) * h + Bs[i] * bs[i]
+                    sums = sums + (ys[i] + Cs[i] * h,)
+                ys = sums
+                store_lanes(state_ptr + n * D, h, mask, EVEN)
+                h = next_h
+                a = next_a
+                Bs = next_Bs
+                Cs = next_Cs
+
+        if EVEN:
+            keep(delta_ptr, near_delta, never)
+            keep(u_ptr, near_u, never)
+            keep(B_ptr, near_B, never)
+            keep(C_ptr, near_C, never)
+            if GATED:
+                keep(z_ptr, near_z, never)
+        if GATED:
+            zs = load_rows(z_ptr + w + step * Z_STEP, Z_STEP, mask, t, end, T, EVEN)
+        for i in tl.static_range(T):
+            y = ys[i]
+            if GATED:
+                y *= zs[i] * sigmoid(zs[i])
+            store_row(y_ptr + step * D + i * D, y, mask, t + i, end, EVEN)

@@ -1,0 +1,58 @@
+# type: ignore  (Triton's language is not Python to a type checker)
+"""Chains segments: from what each leaves when zero enters, and its decay, to what enters each.
+
+The map h -> exp(A q) h + b of a segment composes associatively, so the chain is a parallel scan.
+Serves the states (forward in time) and their gradients (backwards in time).
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def compose(decay, leaving, later_decay, later_leaving):
+    """One segment after another. A decay of exactly zero, a restart or an underflow, lets nothing
+    pass: not even a NaN."""
+    crossing = tl.where(later_decay == 0.0, 0.0, later_decay * leaving)
+    return decay * later_decay, crossing + later_leaving
+
+
+@triton.jit
+def pass_states_kernel(
+    leaving_ptr,  # (B, S, N, D), what a segment leaves if zero enters; the chain's last is not used
+    decay_ptr,  # (B, S, D), sums of q; infinite where a sequence restarts
+    a_ptr,  # (N, D), A log2(e)
+    entering_ptr,  # (B, S, N, D), in: what enters the first segment, out: also all others
+    S,
+    D,
+    N: tl.constexpr,
+    BLOCK_S: tl.constexpr,
+    W: tl.constexpr,
+    REVERSE: tl.constexpr,
+):
+    blocks = tl.cdiv(D, W)
+    pid = tl.program_id(0)
+    n = pid // blocks % N
+    row = (pid // (blocks * N)).to(tl.int64)
+    d = pid % blocks * W + tl.arange(0, W)
+    mask = d < D
+    a = tl.load(a_ptr + n * D + d, mask=mask, other=0.0)
+    first = row * S + (S - 1 if REVERSE else 0)
+    state = tl.load(entering_ptr + (first * N + n) * D + d, mask=mask, other=0.0)
+
+    for base in range(0, S, BLOCK_S):
+        s = base + tl.arange(0, BLOCK_S)  # counted in the order of the chain
+        segment = row * S + (S - 1 - s if REVERSE else s)
+        inside = (s < S)[:, None] & mask[None, :]
+        q = tl.load(decay_ptr + segment[:, None] * D + d[None, :], mask=inside, other=0.0)
+        decay = tl.where(q == float("inf"), 0.0, tl.exp2(q * a[None, :]))
+        where = (segment[:, None] * N + n) * D + d[None, :]
+        leaving = tl.load(leaving_ptr + where, mask=inside, other=0.0)
+        decay, leaving = tl.associative_scan((decay, leaving), 0, compose)
+        leaving += tl.where(decay == 0.0, 0.0, decay * state[None, :])
+        following = where + (-N * D if REVERSE else N * D)
+        tl.store(entering_ptr + following, leaving, mask=inside & (s + 1 < S)[:, None])
+        last = (s == tl.minimum(base + BLOCK_S, S) - 1)[:, None]
+        state = tl.sum(tl.where(last, leaving, 0.0), axis=0)
