@@ -10,6 +10,12 @@ import pytest
 
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # before torch: see genomamba/cli.py
 
+import torch
+
+if not torch.cuda.is_available():
+    # Read when Triton is imported, which another library may do long before our kernels' tests.
+    os.environ["TRITON_INTERPRET"] = "1"
+
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:

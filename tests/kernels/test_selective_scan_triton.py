@@ -6,15 +6,12 @@ every border that a long sequence crosses: tiles, saved states, segments, blocks
 
 from __future__ import annotations
 
-import os
 import sys
 
 import pytest
 import torch
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-if DEVICE == "cpu":
-    os.environ["TRITON_INTERPRET"] = "1"  # read when the kernels' modules are imported
 
 pytest.importorskip("triton")
 
