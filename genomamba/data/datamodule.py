@@ -45,7 +45,7 @@ class WindowDataModule(LightningDataModule):
         max_n_fraction: windows with a greater fraction of N are refused and redrawn; below 1.
         reverse_complement: training windows are of either strand with probability 1/2.
         balanced: training example i is of species i modulo their number; otherwise its species is
-            drawn. With equal classes in every batch training is several times faster where the
+            drawn. With equal classes in every batch a model learns in fewer steps where the
             classes differ by little: chance differences in their numbers drown the signal.
         valid_manifest: a frozen evaluation set (`genomamba prepare manifest`), of any length.
         valid_examples: windows to draw from the valid split where there is no manifest.

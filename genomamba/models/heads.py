@@ -41,8 +41,7 @@ class ClassificationHead(nn.Module):
 
     Genomes of related species differ in the frequencies of short words by a few per cent, so what
     tells them apart is a small shift of the pooled features on a large common mean. Three parts
-    make such shifts learnable in tens of steps where a linear layer on the mean hidden vector stays
-    at chance for thousands:
+    make such shifts quicker to learn than by a linear layer on the mean hidden vector:
 
     - *Gated features.* The mean of h_t itself tells the classes apart only as far as the untrained
       backbone happens to mix neighbouring bases non-linearly. Products of two projections of h_t

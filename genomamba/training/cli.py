@@ -76,7 +76,7 @@ class RunCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         super().parse_arguments(parser, args)
-        checkpoint = self.config[self.config.subcommand].ckpt_path
+        checkpoint = self.options.ckpt_path
         if checkpoint not in (None, "last", "best"):
             read_checkpoint(checkpoint)  # before Lightning looks for hyperparameters in it
 
