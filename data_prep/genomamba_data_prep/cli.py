@@ -9,11 +9,18 @@ from __future__ import annotations
 import argparse
 from types import ModuleType
 
-from genomamba_data_prep import encode_command, inspect_command, manifest_command, split_command
+from genomamba_data_prep import (
+    download_command,
+    encode_command,
+    inspect_command,
+    manifest_command,
+    split_command,
+)
 from genomamba_data_prep.simulate import bayes_command
 from genomamba_data_prep.simulate import command as simulate_command
 
 SUBCOMMANDS: dict[str, tuple[ModuleType, str]] = {
+    "download": (download_command, "fetch published genomes, checked, or take them from a folder"),
     "encode": (encode_command, "check FASTA files and encode them into a store"),
     "inspect": (inspect_command, "print a store's or a FASTA's records as a table"),
     "split": (split_command, "assign records or BED intervals to train, valid and test"),
