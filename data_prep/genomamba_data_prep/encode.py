@@ -22,8 +22,17 @@ from genomamba_data_prep.compression import BLOCK_BYTES, decompressed, raw_block
 from genomamba_data_prep.errors import InputError
 from genomamba_data_prep.faidx import check_index
 from genomamba_data_prep.fasta import Piece, read_pieces
+from genomamba_data_prep.n_runs import NRunWriter
 from genomamba_data_prep.progress import Progress
-from genomamba_data_prep.store import CODES_NAME, MANIFEST_NAME, Manifest, Record, Source, Store
+from genomamba_data_prep.store import (
+    CODES_NAME,
+    MANIFEST_NAME,
+    N_RUNS_NAME,
+    Manifest,
+    Record,
+    Source,
+    Store,
+)
 
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 FastaPath = str | os.PathLike[str]
@@ -107,8 +116,10 @@ def write_store(
         assembly = Path(fastas[0]).name.split(".")[0]
     try:
         with _parents_of(output), atomic_directory(output, replace=True) as folder:
-            records, sources, codes_sha256 = _write_codes(fastas, folder / CODES_NAME)
-            manifest = Manifest(species, assembly, tuple(sources), codes_sha256, tuple(records))
+            records, sources, codes_sha256, n_runs = _write_codes(fastas, folder)
+            manifest = Manifest(
+                species, assembly, tuple(sources), codes_sha256, tuple(records), n_runs
+            )
             manifest.write(folder / MANIFEST_NAME)
     except OSError as error:
         if error.errno not in DISK_FULL:
@@ -122,18 +133,30 @@ def write_store(
     return Store.open(output)
 
 
-def _write_codes(fastas: Sequence[FastaPath], path: Path) -> tuple[list[Record], list[Source], str]:
-    """Write all records' codes; returns the records, the sources and the codes' SHA-256."""
+def _write_codes(
+    fastas: Sequence[FastaPath], folder: Path
+) -> tuple[list[Record], list[Source], str, int]:
+    """Write all records' codes and runs of N.
+
+    Returns:
+        The records, the sources, the codes' SHA-256 and the number of runs.
+    """
     records: list[Record] = []
     sources: list[Source] = []
     names: dict[str, FastaPath] = {}
     codes_hash = hashlib.sha256()
     total = sum(_size(fasta) for fasta in fastas)
-    with open(path, "wb", buffering=BLOCK_BYTES) as file, Progress("encoding", total) as bar:
+    with (
+        open(folder / CODES_NAME, "wb", buffering=BLOCK_BYTES) as file,
+        open(folder / N_RUNS_NAME, "wb") as n_file,
+        Progress("encoding", total) as bar,
+    ):
+        n_runs = NRunWriter(n_file)
 
-        def write(codes: Codes) -> None:
+        def write(codes: Codes, n: int) -> None:
             codes_hash.update(codes.data)
             file.write(codes.data)
+            n_runs.add(codes, n)
 
         for fasta in fastas:
             hashed = _HashedFile(fasta, bar)
@@ -143,27 +166,29 @@ def _write_codes(fastas: Sequence[FastaPath], path: Path) -> tuple[list[Record],
             check_index(fasta, [(record.name, record.length) for record in new])
             records += new
             sources.append(hashed.source())
-    return records, sources, codes_hash.hexdigest()
+        n_runs.close()
+    return records, sources, codes_hash.hexdigest(), n_runs.runs
 
 
 def count_records(
-    pieces: Iterable[Piece], offset: int = 0, write: Callable[[Codes], None] | None = None
+    pieces: Iterable[Piece], offset: int = 0, write: Callable[[Codes, int], None] | None = None
 ) -> list[Record]:
     """Count the bases of a FASTA file's records.
 
     Args:
         pieces: as `read_pieces` gives them.
         offset: of the first record in the store.
-        write: called with each piece's codes, in order.
+        write: called with each piece's codes and how many of them are N, in order.
     """
     counts: list[_Counts] = []
     for piece in pieces:
         if piece.is_first:
             counts.append(_Counts(piece.name, offset))
+        n_before = counts[-1].n
         counts[-1].add(piece)
         offset += len(piece.codes)
         if write is not None:
-            write(piece.codes)
+            write(piece.codes, counts[-1].n - n_before)
     return [Record(**vars(count)) for count in counts]
 
 
@@ -223,7 +248,7 @@ def _size(path: FastaPath) -> int:
 def _is_store(path: Path) -> bool:
     """Whether a folder holds a store of any version, and nothing that replacing it would lose."""
     names = set(os.listdir(path)) if path.is_dir() else set()
-    return MANIFEST_NAME in names and names <= {MANIFEST_NAME, CODES_NAME}
+    return MANIFEST_NAME in names and names <= {MANIFEST_NAME, CODES_NAME, N_RUNS_NAME}
 
 
 @contextmanager

@@ -1,8 +1,9 @@
 """The encoded store: a genome with one byte a base, memory-mapped, and a manifest beside it.
 
 ``STORE/codes.bin`` holds the codes (`genomamba_data_prep.codes`) of all records one after another,
-in file order, without separators; ``STORE/manifest.json`` says what they are. A store is written
-once (`genomamba_data_prep.encode`) and only read afterwards. Coordinates are 0-based, half-open.
+in file order, without separators; ``STORE/n_runs.bin`` says where the N are
+(`genomamba_data_prep.n_runs`), ``STORE/manifest.json`` what it all is. A store is written once
+(`genomamba_data_prep.encode`) and only read afterwards. Coordinates are 0-based, half-open.
 """
 
 from __future__ import annotations
@@ -21,11 +22,14 @@ import numpy as np
 
 from genomamba_data_prep.codes import Codes
 from genomamba_data_prep.errors import InputError
+from genomamba_data_prep.n_runs import ROW_BYTES, NRuns
 
 FORMAT = "genomamba-store"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+READABLE_VERSIONS = (1, 2)  # version 1 has no n_runs.bin: windows' N are counted base by base
 MANIFEST_NAME = "manifest.json"
 CODES_NAME = "codes.bin"
+N_RUNS_NAME = "n_runs.bin"
 
 
 class Source(NamedTuple):
@@ -62,13 +66,23 @@ class Record(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What ``manifest.json`` says beside its format and version."""
+    """What ``manifest.json`` says beside its format and version.
+
+    Attributes:
+        species: whose genome it is.
+        assembly: its name.
+        sources: the FASTA files.
+        codes_sha256: of ``codes.bin``.
+        records: in file order.
+        n_runs: rows of ``n_runs.bin``; None in version 1, which has no such file.
+    """
 
     species: str
     assembly: str
     sources: tuple[Source, ...]
     codes_sha256: str
     records: tuple[Record, ...]
+    n_runs: int | None
 
     def write(self, path: Path) -> None:
         head = {
@@ -78,6 +92,7 @@ class Manifest:
             "assembly": self.assembly,
             "sources": [source._asdict() for source in self.sources],
             "codes_sha256": self.codes_sha256,
+            "n_runs": self.n_runs,
         }
         fields = [f"{json.dumps(name)}: {json.dumps(value)}" for name, value in head.items()]
         # A line a record: readable, and ten times faster than json's indentation for many contigs.
@@ -93,10 +108,10 @@ class Manifest:
             InputError: no manifest, a damaged one, or one of another version.
         """
         content = _read_json(store)
-        if content["version"] != FORMAT_VERSION:
+        if content["version"] not in READABLE_VERSIONS:
             raise InputError(
                 f"the store has format version {content['version']}, this genomamba reads version "
-                f"{FORMAT_VERSION}",
+                f"{' and '.join(map(str, READABLE_VERSIONS))}",
                 file=store,
                 fix=f"Rebuild it: {_rebuild_command(store, content)}",
             )
@@ -107,8 +122,9 @@ class Manifest:
                 sources=tuple(Source(**source) for source in content["sources"]),
                 codes_sha256=content["codes_sha256"],
                 records=tuple(Record(**record) for record in content["records"]),
+                n_runs=None if content["version"] == 1 else int(content["n_runs"]),
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"the store's manifest is damaged: {error}",
                 file=store / MANIFEST_NAME,
@@ -168,6 +184,7 @@ class Store:
         content = json.dumps([manifest.codes_sha256, layout])
         self.digest = hashlib.sha256(content.encode()).hexdigest()
         self._codes: Codes | None = None
+        self._n_runs: NRuns | None = None
 
     @classmethod
     def open(cls, path: str | Path) -> Store:
@@ -178,16 +195,18 @@ class Store:
         """
         path = Path(path)
         manifest = Manifest.read(path)
-        codes_path = path / CODES_NAME
-        expected = sum(record.length for record in manifest.records)
-        found = codes_path.stat().st_size if codes_path.is_file() else None
-        if found != expected:
-            problem = "is missing" if found is None else f"has {found} bytes"
-            raise InputError(
-                f"{CODES_NAME} {problem}, the manifest says {expected} bytes",
-                file=path,
-                fix=f"Rebuild it: {_rebuild_command(path, _read_json(path))}",
-            )
+        sizes = {CODES_NAME: sum(record.length for record in manifest.records)}
+        if manifest.n_runs is not None:
+            sizes[N_RUNS_NAME] = manifest.n_runs * ROW_BYTES
+        for name, expected in sizes.items():
+            found = (path / name).stat().st_size if (path / name).is_file() else None
+            if found != expected:
+                problem = "is missing" if found is None else f"has {found} bytes"
+                raise InputError(
+                    f"{name} {problem}, the manifest says {expected} bytes",
+                    file=path,
+                    fix=f"Rebuild it: {_rebuild_command(path, _read_json(path))}",
+                )
         return cls(path, manifest)
 
     @property
@@ -227,6 +246,18 @@ class Store:
             # np.asarray: a plain array over the map; slices of np.memmap itself are slow to make.
             self._codes = np.asarray(np.memmap(self.path / CODES_NAME, dtype=np.uint8, mode="r"))
         return self._codes[place.offset + start : place.offset + end]
+
+    @property
+    def n_runs(self) -> NRuns | None:
+        """The runs of N, in coordinates of ``codes.bin``; None in a store of version 1.
+
+        Raises:
+            InputError: they are not those that the manifest counts.
+        """
+        if self._n_runs is None and self.manifest.n_runs is not None:
+            expected = sum(record.n for record in self.manifest.records)
+            self._n_runs = NRuns.read(self.path / N_RUNS_NAME, expected)
+        return self._n_runs
 
     def unknown_record(self, record: str) -> InputError:
         """The error that says that this store has no such record, with the nearest name."""

@@ -1,4 +1,4 @@
-"""Gathers windows of codes from the records of a species set, many at once."""
+"""Gathers windows of codes from the records of a species set, many at once. B windows, L bases."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from genomamba_data_prep.codes import COMPLEMENT_BLOCK, Codes, N, reverse_complement
+from genomamba_data_prep.n_runs import Int64
 from genomamba_data_prep.species_set import SpeciesSet
-
-Int64 = npt.NDArray[np.int64]
 
 FORWARD, REVERSE = 1, -1
 
@@ -29,6 +28,11 @@ class WindowReader:
             (species_set.stores[species], species_set.records(species)[record])
             for species, record in records
         ]
+        self._stores = list(species_set.stores.values())
+        self._genome = np.array([species_set.classes.index(s) for s, _ in records], dtype=np.int64)
+        self._offset = np.array(
+            [store.records[record].offset for store, record in self._records], dtype=np.int64
+        )
         self._views: list[Codes] | None = None
 
     @property
@@ -40,26 +44,49 @@ class WindowReader:
 
     def count_n(self, record: Int64, start: Int64, length: int) -> Int64:
         """N in each window, shape (B,)."""
-        views = self.views
-        counts = [
-            # Of the codes of bases, N alone has this bit.
-            np.count_nonzero(views[r][s : s + length] & N)
-            for r, s in zip(record.tolist(), start.tolist(), strict=True)
-        ]
-        return np.array(counts, dtype=np.int64)
+        counts = np.empty(len(record), dtype=np.int64)
+        genome = self._genome[record]
+        for number in np.unique(genome).tolist():
+            own = genome == number
+            runs = self._stores[number].n_runs
+            if runs is None:
+                counts[own] = self._count_base_by_base(record[own], start[own], length)
+            else:
+                first = self._offset[record[own]] + start[own]
+                counts[own] = runs.count(first, first + length)
+        return counts
+
+    def _count_base_by_base(self, record: Int64, start: Int64, length: int) -> list[int]:
+        places = zip(record.tolist(), start.tolist(), strict=True)
+        # Of the codes of bases, N alone has this bit.
+        return [np.count_nonzero(self.views[r][s : s + length] & N) for r, s in places]
 
     def codes(
         self, record: Int64, start: Int64, strand: npt.NDArray[np.int8], length: int
     ) -> Codes:
         """The windows' codes on their strands, soft-mask bit included, shape (B, L)."""
-        views = self.views
         codes = np.empty((len(record), length), dtype=np.uint8)
-        for row, (r, s) in enumerate(zip(record.tolist(), start.tolist(), strict=True)):
-            codes[row] = views[r][s : s + length]
+        self.fill(codes, record, start, strand)
+        return codes
+
+    def fill(self, out: Codes, record: Int64, start: Int64, strand: npt.NDArray[np.int8]) -> None:
+        """Write the windows' codes into ``out``, (B, L), C-contiguous: no copy between."""
+        views, length = self.views, out.shape[1]
+        places = zip(record.tolist(), start.tolist(), strict=True)
+        if length >= COMPLEMENT_BLOCK:
+            for row, (r, s), sign in zip(out, places, strand.tolist(), strict=True):
+                window = views[r][s : s + length]
+                if sign == REVERSE:
+                    reverse_complement(window, row)
+                else:
+                    row[:] = window
+            return
+        for row, (r, s) in zip(out, places, strict=True):
+            row[:] = views[r][s : s + length]
+        # Short windows are turned many at once, but few enough to stay in the cache.
         flipped = np.flatnonzero(strand == REVERSE)
         for rows in np.array_split(flipped, 1 + flipped.size * length // COMPLEMENT_BLOCK):
-            codes[rows] = reverse_complement(codes[rows])  # few at once, to stay in the cache
-        return codes
+            out[rows] = reverse_complement(out[rows])
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_views": None}

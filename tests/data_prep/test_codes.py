@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from genomamba_data_prep.codes import (
     AMBIGUOUS,
     BASE_BITS,
+    COMPLEMENT_BLOCK,
     ILLEGAL,
     SOFT_MASK,
     N,
@@ -61,3 +62,21 @@ def test_the_soft_mask_leaves_the_base_alone() -> None:
     assert np.array_equal(lower & BASE_BITS, upper)
     assert np.all(lower & SOFT_MASK)
     assert not np.any(upper & SOFT_MASK)
+
+
+@given(st.integers(0, 50), st.integers(0, 40), st.booleans(), st.booleans())
+def test_reverse_complement_into_given_memory(
+    seed: int, extra: int, with_n: bool, long: bool
+) -> None:
+    """Any length and alignment; long ones go in blocks."""
+    length = extra + (COMPLEMENT_BLOCK if long else 0)
+    rng = np.random.default_rng(seed)
+    bases = rng.integers(0, 5 if with_n else 4, (2, length), dtype=np.uint8)
+    codes = bases + rng.choice(np.array([0, 8], np.uint8), bases.shape)
+    table = np.array([3, 2, 1, 0, 4, 0, 0, 0, 11, 10, 9, 8, 12], np.uint8)
+    expected = table[codes][:, ::-1]
+    out = np.empty(2 * length + 3, np.uint8)[3:]
+    assert reverse_complement(codes, out.reshape(2, length)) is not None
+    assert np.array_equal(out.reshape(2, length), expected)
+    assert np.array_equal(reverse_complement(codes[:, ::2]), table[codes[:, ::2]][:, ::-1])
+    assert np.array_equal(reverse_complement(codes[1]), expected[1])

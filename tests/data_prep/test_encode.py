@@ -145,7 +145,7 @@ def test_store_of_another_species_is_refused(tmp_path: Path, fasta: Path) -> Non
 def test_store_of_another_version_is_rebuilt_only_by_force(tmp_path: Path, fasta: Path) -> None:
     store = encode_fasta([fasta], tmp_path / "store")
     manifest = store.path / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"version": 1', '"version": 0'))
+    manifest.write_text(manifest.read_text().replace('"version": 2', '"version": 0'))
     with pytest.raises(InputError, match="format version 0"):
         encode_fasta([fasta], store.path)
     assert encode_fasta([fasta], store.path, force=True).digest == store.digest
