@@ -13,8 +13,9 @@ import pandas as pd
 
 from genomamba.demo.evaluation import LONGEST_AT_LEAST, WITHIN, Row
 from genomamba.demo.shell import Shell
-from genomamba.inference.report.charts import Axis, Series, line_chart, linear_axis
-from genomamba.inference.report.page import (
+from genomamba_data_prep.atomic import atomic_file
+from genomamba_data_prep.report.charts import Axis, Series, line_chart, linear_axis
+from genomamba_data_prep.report.page import (
     commands,
     confusion_matrix,
     figure,
@@ -24,7 +25,6 @@ from genomamba.inference.report.page import (
     table,
     verdict,
 )
-from genomamba_data_prep.atomic import atomic_file
 from genomamba_data_prep.simulate.truth import MarkovTruth
 
 SMOOTH = 10  # logged steps that the training curve's mean runs over

@@ -5,8 +5,8 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from genomamba.inference.report.charts import Axis, Series, line_chart, linear_axis
-from genomamba.inference.report.page import confusion_matrix, page, section, table
+from genomamba_data_prep.report.charts import Axis, Series, line_chart, linear_axis
+from genomamba_data_prep.report.page import confusion_matrix, page, section, table
 
 
 def test_linear_axis_has_round_ticks_inside() -> None:
