@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import islice
 from typing import Literal, overload
 
 import torch
@@ -9,8 +11,9 @@ from torch import Tensor, nn
 
 from genomamba.models.block import MambaBlock
 from genomamba.models.config import MambaConfig
-from genomamba.models.norm import RMSNorm
-from genomamba.models.state import MambaState
+from genomamba.models.norm import RMSNorm, autocast_dtype
+from genomamba.models.recompute import recomputed
+from genomamba.models.state import LayerState, MambaState
 
 EMBEDDING_STD = 0.02  # mamba-ssm's and GPT-2's
 
@@ -20,6 +23,16 @@ class MambaBackbone(nn.Module):
 
     Causal: position t depends on tokens 0..t. Forward in pieces, each started with the state that
     the previous one returned, equals the pass over the whole.
+
+    ``config.recompute`` bounds what is kept for the backward pass, in units of B L d_model elements
+    of the residual stream (4 bytes each with ``residual_in_fp32``, else the type's):
+
+    - "none": everything that the operators save, in every block;
+    - "block": the stream before every block, n_layer units, and one block's "none" while its
+      gradients are computed;
+    - "group:n": the stream before every n-th block, n_layer / n units, and n blocks' "none".
+
+    The gradients are the same. What it costs is a second forward pass.
     """
 
     def __init__(self, config: MambaConfig) -> None:
@@ -28,7 +41,7 @@ class MambaBackbone(nn.Module):
         self.embedding = nn.Embedding(config.padded_vocab_size, config.d_model)
         nn.init.normal_(self.embedding.weight, std=EMBEDDING_STD)
         self.layers = nn.ModuleList(MambaBlock(config) for _ in range(config.n_layer))
-        self.norm_f = RMSNorm(config.d_model, config.norm_epsilon)
+        self.norm_f = RMSNorm(config.d_model, config.norm_epsilon, config.backend)
 
     @overload
     def forward(
@@ -80,12 +93,44 @@ class MambaBackbone(nn.Module):
             )
         if state is not None and len(state.layers) != len(self.layers):
             raise ValueError(f"state: expected {len(self.layers)} layers, got {len(state.layers)}")
-        residual = self.embedding(tokens.int())
-        if self.config.residual_in_fp32:
-            residual = residual.to(torch.promote_types(residual.dtype, torch.float32))
-        states = []
-        for i, layer in enumerate(self.layers):
-            residual, layer_state = layer(residual, state.layers[i] if state else None, seq_idx)
-            states.append(layer_state)
-        hidden = self.norm_f(residual)
-        return (hidden, MambaState(tuple(states))) if return_state else hidden
+        hidden, after = self._run(tokens, state, seq_idx)
+        return (hidden, after) if return_state else hidden
+
+    def _run(
+        self, tokens: Tensor, state: MambaState | None, seq_idx: Tensor | None
+    ) -> tuple[Tensor, MambaState]:
+        branch, residual = self.embedding(tokens.int()).to(self._stream_dtype()), None
+        group = self.config.recompute_group
+        after: list[LayerState] = []
+        for first in range(0, len(self.layers), group or len(self.layers)):
+            if residual is not None:  # only the sum is kept between groups
+                branch, residual = (branch + residual).to(residual.dtype), None
+            before = None if state is None else state.layers[first:]
+            if group is None:
+                branch, residual, states = self._group(first, branch, before, seq_idx)
+            else:
+                branch, residual, states = recomputed(self._group, first, branch, before, seq_idx)
+            after += states
+        hidden, _ = self.norm_f(branch, residual)
+        return hidden, MambaState(tuple(after))
+
+    def _group(
+        self,
+        first: int,
+        stream: Tensor,
+        before: Sequence[LayerState] | None,
+        seq_idx: Tensor | None,
+    ) -> tuple[Tensor, Tensor, list[LayerState]]:
+        """The blocks of one group: the last one's branch, the stream it is to join, the states."""
+        branch, residual, after = stream, None, []
+        end = first + (self.config.recompute_group or len(self.layers))
+        for i, layer in enumerate(islice(self.layers, first, end)):
+            state = None if before is None else before[i]
+            branch, residual, state = layer(branch, residual, state, seq_idx)
+            after.append(state)
+        assert residual is not None
+        return branch, residual, after
+
+    def _stream_dtype(self) -> torch.dtype:
+        dtype = autocast_dtype(self.embedding.weight)
+        return torch.promote_types(dtype, torch.float32) if self.config.residual_in_fp32 else dtype

@@ -1,4 +1,4 @@
-"""A residual block: ``x + mixer(norm(x))``."""
+"""A residual block: ``s + mixer(norm(s))``."""
 
 from __future__ import annotations
 
@@ -11,16 +11,35 @@ from genomamba.models.state import LayerState
 
 
 class MambaBlock(nn.Module):
-    """Pre-norm residual block. The sum keeps the residual stream's wider type."""
+    """Pre-norm residual block.
+
+    The branch's output and the stream leave it apart, so that the next norm adds them: the sum
+    then costs no pass of its own over memory.
+    """
 
     def __init__(self, config: MambaConfig) -> None:
         super().__init__()
-        self.norm = RMSNorm(config.d_model, config.norm_epsilon)
+        self.norm = RMSNorm(config.d_model, config.norm_epsilon, config.backend)
         self.mixer = MambaMixer(config)
 
     def forward(
-        self, residual: Tensor, state: LayerState | None = None, seq_idx: Tensor | None = None
-    ) -> tuple[Tensor, LayerState]:
-        """Shapes and arguments as ``MambaMixer.forward``."""
-        mixed, after = self.mixer(self.norm(residual), state, seq_idx)
-        return residual + mixed, after
+        self,
+        branch: Tensor,
+        residual: Tensor | None = None,
+        state: LayerState | None = None,
+        seq_idx: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, LayerState]:
+        """One block.
+
+        Args:
+            branch: (B, L, d_model) the previous block's branch; without a residual, the stream.
+            residual: (B, L, d_model) the stream before that branch joins it.
+            state: as in ``MambaMixer.forward``.
+            seq_idx: likewise.
+
+        Returns:
+            this block's branch, the stream that it is still to join, and the state.
+        """
+        normed, stream = self.norm(branch, residual)
+        mixed, after = self.mixer(normed, state, seq_idx)
+        return mixed, stream, after

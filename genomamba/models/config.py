@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 POSITIVE_INTEGERS = ("d_model", "n_layer", "vocab_size", "d_state", "d_conv", "expand")
 POSITIVE_NUMBERS = ("dt_min", "dt_max", "dt_scale", "dt_init_floor", "norm_epsilon")
+RECOMPUTE = re.compile(r"none|block|group:([1-9][0-9]*)")
 BACKENDS = ("auto", "triton", "torch", "reference")
+# How a model runs, not what it is: these may change between training and use.
+RUN_FIELDS = ("backend", "recompute")
 
 
 def _is_positive_integer(value: object) -> bool:
@@ -35,11 +39,14 @@ class MambaConfig:
         conv_bias: whether the convolution has a bias.
         bias: whether in_proj and out_proj have a bias.
         norm_epsilon: added to the mean square in RMSNorm.
-        residual_in_fp32: keep the residual stream in at least float32, whatever the parameters are.
+        residual_in_fp32: keep the residual stream in at least float32, whatever the parameters and
+            autocast are; otherwise it has autocast's type, or the parameters' without autocast.
         tie_embeddings: the next-token head uses the embedding's weight.
         pad_vocab_size_multiple: the embedding's rows are rounded up to a multiple of this; the
             logits of the extra rows never leave the head.
         backend: of the scan and the convolution, see ``genomamba_kernels``.
+        recompute: what is computed again in the backward pass instead of being kept, see
+            ``MambaBackbone``: "none", "block", or "group:n" for n blocks together.
 
     Raises:
         ValueError: a field is out of its range; the message names it, the range and the value.
@@ -64,6 +71,7 @@ class MambaConfig:
     tie_embeddings: bool = True
     pad_vocab_size_multiple: int = 8
     backend: Literal["auto", "triton", "torch", "reference"] = "auto"
+    recompute: str = "none"
 
     def __post_init__(self) -> None:
         for name in (*POSITIVE_INTEGERS, "pad_vocab_size_multiple"):
@@ -81,6 +89,8 @@ class MambaConfig:
             self._refuse("dt_init", '"random" or "constant"')
         if self.backend not in BACKENDS:
             self._refuse("backend", f"one of {', '.join(BACKENDS)}")
+        if not (isinstance(self.recompute, str) and RECOMPUTE.fullmatch(self.recompute)):
+            self._refuse("recompute", '"none", "block" or "group:n" with n of 1 or more')
 
     def _refuse(self, name: str, expected: str) -> None:
         raise ValueError(f"MambaConfig.{name}: expected {expected}, got {getattr(self, name)!r}")
@@ -94,6 +104,13 @@ class MambaConfig:
     def rank(self) -> int:
         """``dt_rank`` with "auto" resolved."""
         return math.ceil(self.d_model / 16) if self.dt_rank == "auto" else self.dt_rank
+
+    @property
+    def recompute_group(self) -> int | None:
+        """Blocks that are computed again together; None where nothing is."""
+        found = RECOMPUTE.fullmatch(self.recompute)
+        assert found is not None
+        return None if self.recompute == "none" else int(found[1] or 1)
 
     @property
     def padded_vocab_size(self) -> int:

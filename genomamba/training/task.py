@@ -13,6 +13,7 @@ from torch import nn
 
 from genomamba.data.tokens import VOCABULARY
 from genomamba.models import MambaConfig
+from genomamba.models.config import RUN_FIELDS
 from genomamba.training.checkpoint import FORMAT_VERSION, META_KEY, load_model
 from genomamba.training.optim import parameter_groups, warmup_cosine
 from genomamba_data_prep.errors import InputError
@@ -94,7 +95,7 @@ class Task(LightningModule):
         differing = [
             f"{name} {meta['config'][name]!r} there, {value!r} here"
             for name, value in self.backbone.as_dict().items()
-            if name != "backend" and meta["config"].get(name) != value
+            if name not in RUN_FIELDS and meta["config"].get(name) != value
         ]
         if differing:
             raise InputError(

@@ -116,17 +116,21 @@ def test_token_types_give_the_same_bits(backbone: MambaBackbone) -> None:
     assert torch.equal(backbone(tokens), backbone(tokens.long()))
 
 
-def test_the_residual_stream_is_wider_than_the_parameters() -> None:
-    streams = {}
-    for wide in (True, False):
-        config = MambaConfig(d_model=16, n_layer=1, d_state=4, residual_in_fp32=wide)
-        backbone = MambaBackbone(config).bfloat16()
-        backbone.norm_f.register_forward_hook(
-            lambda _, args, output, wide=wide: streams.update({wide: (args[0].dtype, output.dtype)})
-        )
+@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize("wide", [False, True])
+def test_the_residual_stream_is_of_the_type_asked_for(wide: bool, autocast: bool) -> None:
+    """Bfloat16 comes from the parameters, or from autocast while they stay float32."""
+    config = MambaConfig(d_model=16, n_layer=2, d_state=4, residual_in_fp32=wide)
+    backbone = MambaBackbone(config) if autocast else MambaBackbone(config).bfloat16()
+    streams = []
+    for module in (*(layer.norm for layer in backbone.layers), backbone.norm_f):
+        module.register_forward_hook(lambda _, __, outputs: streams.append(outputs))
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
         backbone(dna(1, 8))
-    assert streams[True] == (torch.float32, torch.bfloat16)
-    assert streams[False] == (torch.bfloat16, torch.bfloat16)
+    assert [normed.dtype for normed, _ in streams] == [torch.bfloat16] * 3
+    assert [stream.dtype for _, stream in streams] == [
+        torch.float32 if wide else torch.bfloat16
+    ] * 3
 
 
 def test_bad_arguments_say_what_was_expected(backbone: MambaBackbone) -> None:

@@ -25,6 +25,10 @@ from genomamba.models import MambaBackbone, MambaConfig
         ("norm_epsilon", -1e-5),
         ("pad_vocab_size_multiple", 0),
         ("backend", "cuda"),
+        ("recompute", "all"),
+        ("recompute", "group:0"),
+        ("recompute", "group"),
+        ("recompute", 2),
     ],
 )
 def test_a_bad_field_is_named_with_its_value(field: str, value: object) -> None:
@@ -37,6 +41,8 @@ def test_derived_sizes() -> None:
     config = MambaConfig(d_model=40, expand=3, vocab_size=9, pad_vocab_size_multiple=8)
     assert (config.d_inner, config.rank, config.padded_vocab_size) == (120, 3, 16)
     assert MambaConfig(dt_rank=5).rank == 5
+    policies = ("none", "block", "group:12")
+    assert [MambaConfig(recompute=p).recompute_group for p in policies] == [None, 1, 12]
 
 
 def test_a_config_survives_a_checkpoint() -> None:
