@@ -34,8 +34,20 @@ class Case:
         }
         return Case(self.operator, tensors, **self.options)
 
-    def run(self, backend: str, **changes: Any) -> dict[str, Tensor]:
-        """Outputs, final state and the gradient of every tensor, for fixed random cotangents."""
+    def on(self, device: torch.device | str) -> Case:
+        """The case on another device."""
+        tensors = {name: tensor.to(device) for name, tensor in self.tensors.items()}
+        options = {k: v.to(device) if torch.is_tensor(v) else v for k, v in self.options.items()}
+        return Case(self.operator, tensors, **options)
+
+    def run(
+        self, backend: str, *, rounded: torch.dtype | None = None, **changes: Any
+    ) -> dict[str, Tensor]:
+        """Outputs, final state and the gradient of every tensor, for fixed random cotangents.
+
+        `rounded` rounds y's cotangent to a dtype first, so that a truth in float64 sees what a
+        shorter type can hold.
+        """
         leaves = {name: t.detach().clone().requires_grad_() for name, t in self.tensors.items()}
         arguments = {**self.options, "return_final_state": True, **changes}
         outputs = self.operator(**leaves, **arguments, backend=backend)
@@ -44,6 +56,8 @@ class Case:
             torch.randn(out.shape, generator=generator, dtype=torch.float64).to(out)
             for out in outputs
         ]
+        if rounded is not None:
+            cotangents[0] = cotangents[0].to(rounded).to(outputs[0])
         grads = torch.autograd.grad(outputs, list(leaves.values()), cotangents)
         named = zip(leaves, grads, strict=True)
         return {
