@@ -22,7 +22,7 @@ from genomamba_data_prep.compression import BLOCK_BYTES, decompressed, raw_block
 from genomamba_data_prep.errors import InputError
 from genomamba_data_prep.faidx import check_index
 from genomamba_data_prep.fasta import Piece, read_pieces
-from genomamba_data_prep.n_runs import NRunWriter
+from genomamba_data_prep.n_index import NIndexWriter
 from genomamba_data_prep.progress import Progress
 from genomamba_data_prep.store import (
     CODES_NAME,
@@ -151,7 +151,7 @@ def _write_codes(
         open(folder / N_RUNS_NAME, "wb") as n_file,
         Progress("encoding", total) as bar,
     ):
-        n_runs = NRunWriter(n_file)
+        n_runs = NIndexWriter(n_file)
 
         def write(codes: Codes, n: int) -> None:
             codes_hash.update(codes.data)

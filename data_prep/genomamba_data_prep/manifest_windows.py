@@ -20,6 +20,7 @@ class ManifestReader:
 
     Attributes:
         labels: class of each row, int64.
+        length: L, in bases.
     """
 
     def __init__(self, manifest: Manifest, species_set: SpeciesSet) -> None:
@@ -31,14 +32,18 @@ class ManifestReader:
         self._start = manifest.table["start"].to_numpy()
         strands = np.array(columns["strand"])
         self._strand = np.where(strands == SIGNS[REVERSE], REVERSE, FORWARD).astype(np.int8)
-        self._length = manifest.length
+        self.length = manifest.length
         self._reader = WindowReader(species_set, list(numbers))
 
     def codes(self, rows: Int64) -> Codes:
         """Codes of these rows on their strands, soft-mask bit included, shape (B, L)."""
         return self._reader.codes(
-            self._record[rows], self._start[rows], self._strand[rows], self._length
+            self._record[rows], self._start[rows], self._strand[rows], self.length
         )
+
+    def fill(self, out: Codes, rows: Int64) -> None:
+        """Write what `codes` returns into ``out``, (B, L), C-contiguous."""
+        self._reader.fill(out, self._record[rows], self._start[rows], self._strand[rows])
 
 
 def check_held_out(manifest: Manifest, splits: Splits) -> None:

@@ -2,7 +2,7 @@
 
 ``STORE/codes.bin`` holds the codes (`genomamba_data_prep.codes`) of all records one after another,
 in file order, without separators; ``STORE/n_runs.bin`` says where the N are
-(`genomamba_data_prep.n_runs`), ``STORE/manifest.json`` what it all is. A store is written once
+(`genomamba_data_prep.n_index`), ``STORE/manifest.json`` what it all is. A store is written once
 (`genomamba_data_prep.encode`) and only read afterwards. Coordinates are 0-based, half-open.
 """
 
@@ -22,7 +22,7 @@ import numpy as np
 
 from genomamba_data_prep.codes import Codes
 from genomamba_data_prep.errors import InputError
-from genomamba_data_prep.n_runs import ROW_BYTES, NRuns
+from genomamba_data_prep.n_index import ROW_BYTES, NIndex
 
 FORMAT = "genomamba-store"
 FORMAT_VERSION = 2
@@ -184,7 +184,7 @@ class Store:
         content = json.dumps([manifest.codes_sha256, layout])
         self.digest = hashlib.sha256(content.encode()).hexdigest()
         self._codes: Codes | None = None
-        self._n_runs: NRuns | None = None
+        self._n_index: NIndex | None = None
 
     @classmethod
     def open(cls, path: str | Path) -> Store:
@@ -248,16 +248,16 @@ class Store:
         return self._codes[place.offset + start : place.offset + end]
 
     @property
-    def n_runs(self) -> NRuns | None:
+    def n_index(self) -> NIndex | None:
         """The runs of N, in coordinates of ``codes.bin``; None in a store of version 1.
 
         Raises:
             InputError: they are not those that the manifest counts.
         """
-        if self._n_runs is None and self.manifest.n_runs is not None:
+        if self._n_index is None and self.manifest.n_runs is not None:
             expected = sum(record.n for record in self.manifest.records)
-            self._n_runs = NRuns.read(self.path / N_RUNS_NAME, expected)
-        return self._n_runs
+            self._n_index = NIndex.read(self.path / N_RUNS_NAME, expected)
+        return self._n_index
 
     def unknown_record(self, record: str) -> InputError:
         """The error that says that this store has no such record, with the nearest name."""

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from genomamba_data_prep.codes import COMPLEMENT_BLOCK, Codes, N, reverse_complement
-from genomamba_data_prep.n_runs import Int64
+from genomamba_data_prep.n_index import Int64
 from genomamba_data_prep.species_set import SpeciesSet
 
 FORWARD, REVERSE = 1, -1
@@ -48,7 +48,7 @@ class WindowReader:
         genome = self._genome[record]
         for number in np.unique(genome).tolist():
             own = genome == number
-            runs = self._stores[number].n_runs
+            runs = self._stores[number].n_index
             if runs is None:
                 counts[own] = self._count_base_by_base(record[own], start[own], length)
             else:
@@ -59,7 +59,7 @@ class WindowReader:
     def _count_base_by_base(self, record: Int64, start: Int64, length: int) -> list[int]:
         places = zip(record.tolist(), start.tolist(), strict=True)
         # Of the codes of bases, N alone has this bit.
-        return [np.count_nonzero(self.views[r][s : s + length] & N) for r, s in places]
+        return [int(np.count_nonzero(self.views[r][s : s + length] & N)) for r, s in places]
 
     def codes(
         self, record: Int64, start: Int64, strand: npt.NDArray[np.int8], length: int
@@ -70,7 +70,7 @@ class WindowReader:
         return codes
 
     def fill(self, out: Codes, record: Int64, start: Int64, strand: npt.NDArray[np.int8]) -> None:
-        """Write the windows' codes into ``out``, (B, L), C-contiguous: no copy between."""
+        """Write what `codes` returns into ``out``, (B, L), C-contiguous: no copy between."""
         views, length = self.views, out.shape[1]
         places = zip(record.tolist(), start.tolist(), strict=True)
         if length >= COMPLEMENT_BLOCK:

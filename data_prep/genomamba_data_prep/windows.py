@@ -197,6 +197,10 @@ class WindowSampler:
         record = self._record[windows.interval]
         return self._reader.codes(record, windows.start, windows.strand, self.length)
 
+    def fill(self, out: Codes, windows: Windows) -> None:
+        """Write what `codes` returns into ``out``, (B, L), C-contiguous."""
+        self._reader.fill(out, self._record[windows.interval], windows.start, windows.strand)
+
     def _words(self, indices: Int64, attempt: int) -> npt.NDArray[np.uint32]:
         counter = np.empty((len(indices), 4), dtype=np.uint32)
         counter[:, 0] = indices & 0xFFFFFFFF

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from genomamba_data_prep.encode import encode_fasta
 from genomamba_data_prep.errors import InputError
-from genomamba_data_prep.n_runs import FILE_TYPE, NRuns, NRunWriter
+from genomamba_data_prep.n_index import FILE_TYPE, NIndex, NIndexWriter
 from genomamba_data_prep.species_set import SpeciesSet
 from genomamba_data_prep.store import Store
 from genomamba_data_prep.window_reader import WindowReader
@@ -23,7 +23,7 @@ LETTERS = "ACGTNNNacgtnR"
 
 def runs_of(pieces: list[np.ndarray]) -> np.ndarray:
     file = io.BytesIO()
-    writer = NRunWriter(file)
+    writer = NIndexWriter(file)
     for piece in pieces:
         writer.add(piece, int((piece & 4 != 0).sum()))
     writer.close()
@@ -39,7 +39,7 @@ def test_counts_are_those_of_the_codes(pieces: list[list[int]], data: st.DataObj
     is_n = np.concatenate([np.zeros(0, np.uint8), *arrays]) & 4 != 0
     rows = runs_of(arrays)
     assert (np.diff(rows.ravel()) > 0).all()  # in order, and none touches the next
-    runs = NRuns(rows)
+    runs = NIndex(rows)
     assert runs.total == is_n.sum()
     ends = st.integers(0, len(is_n))
     places = np.array(data.draw(st.lists(st.tuples(ends, ends), min_size=1)))
@@ -83,15 +83,15 @@ def test_version_1_is_read_and_counted_base_by_base(store: Store) -> None:
         for r, s in zip(record.tolist(), start.tolist(), strict=True)
     ]
     assert counts == [expected, expected]
-    assert Store.open(store.path).n_runs is None
+    assert Store.open(store.path).n_index is None
 
 
 def test_a_genome_without_n(tmp_path: Path) -> None:
     (tmp_path / "x.fa").write_text(">a\nACGT\n")
     store = encode_fasta([tmp_path / "x.fa"], tmp_path / "store")
     assert (store.path / "n_runs.bin").stat().st_size == 0
-    assert store.n_runs is not None
-    assert store.n_runs.count(np.array([0]), np.array([4])).tolist() == [0]
+    assert store.n_index is not None
+    assert store.n_index.count(np.array([0]), np.array([4])).tolist() == [0]
 
 
 @pytest.mark.parametrize("edit", ["longer", "disorder", "negative", "cut"])
@@ -108,4 +108,4 @@ def test_edited_runs_are_refused(store: Store, edit: str) -> None:
         rows = rows[:-1]
     rows.tofile(path)
     with pytest.raises(InputError, match=r"Rebuild it|was edited"):
-        _ = Store.open(store.path).n_runs
+        _ = Store.open(store.path).n_index
