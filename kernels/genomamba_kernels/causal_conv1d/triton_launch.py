@@ -11,14 +11,13 @@ import functools
 from typing import Any, NamedTuple
 
 import torch
-import triton
 from torch import Tensor
 
 from genomamba_kernels.causal_conv1d.inputs import ConvInputs
 from genomamba_kernels.causal_conv1d.triton_kernels import backward_kernel, forward_kernel
 from genomamba_kernels.packing import window_owners
 
-WIDTH = 128  # channels a program: 8 bytes of a half type a lane
+WIDTHS = (32, 64, 128)  # channels a program; of 128 a lane reads 8 bytes of a half type
 RUNS = (16, 32, 64, 128)  # positions a program: as many as leave the card enough programs
 RESIDENT = 16  # programs that keep a multiprocessor busy
 FORWARD_TILE, BACKWARD_TILE = 8, 4  # positions a program works on at a time
@@ -37,7 +36,7 @@ def _ceil_div(a: int, b: int) -> int:
 
 def _cut(x: Tensor, length: int) -> tuple[int, int, int]:
     """Channels and positions a program, and programs along the length."""
-    width = min(WIDTH, max(32, triton.next_power_of_2(x.shape[2])))
+    width = next((width for width in WIDTHS if width >= x.shape[2]), WIDTHS[-1])
     others = x.shape[0] * _ceil_div(x.shape[2], width)
     wanted = 2 * RESIDENT * _multiprocessors(x.device)
     fitting = [run for run in RUNS if others * _ceil_div(length, run) >= wanted]

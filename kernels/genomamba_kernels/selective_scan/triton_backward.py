@@ -170,9 +170,9 @@ def backward_kernel(
     saved_ptr,  # (B, padded L / K, N, D), the state before every K-th step
     scratch_ptr,  # (B, S, J - 1, N, D), the states before the other tiles of K steps
     grad_state_ptr,  # (B, S, N, D), in: the G that enters each segment, out: that leaves it
-    grad_u_ptr,  # (B, L, D), out, contiguous, as are the next two
+    grad_u_ptr,  # (B, L, D), out, contiguous, as is the next
     grad_delta_ptr,
-    grad_z_ptr,
+    grad_z_ptr,  # (B, L, D), out
     grad_A_ptr,  # (B, S, N, D), in: zero, out: dA of each segment
     grad_BC_ptr,  # (P, B, G, padded L / T, N, 2, T), out: dB and dC of each P
     grad_bias_ptr,  # (B, S, D), out
@@ -181,6 +181,7 @@ def backward_kernel(
     delta_row,
     z_row,
     grad_row,
+    grad_z_row,
     L,
     padded_L,
     R,  # rows B
@@ -192,6 +193,7 @@ def backward_kernel(
     DELTA_STEP: tl.constexpr,
     Z_STEP: tl.constexpr,
     GRAD_STEP: tl.constexpr,
+    GRAD_Z_STEP: tl.constexpr,
     D: tl.constexpr,
     G: tl.constexpr,
     T: tl.constexpr,
@@ -212,7 +214,7 @@ def backward_kernel(
     grad_u_ptr += row * L * D + d
     grad_delta_ptr += row * L * D + d
     if GATED:
-        grad_z_ptr += row * L * D + d
+        grad_z_ptr += row * grad_z_row + d
     B_ptr += (row * G + group) * N * padded_L
     C_ptr += (row * G + group) * N * padded_L
     saved_ptr += row * (padded_L // K) * N * D + d
@@ -383,7 +385,8 @@ def backward_kernel(
                 if GATED:
                     gate = sigmoid(zs[i])
                     dz = grads[i] * ys[i] * gate * (1.0 + zs[i] * (1.0 - gate))
-                    store_row(grad_z_ptr + at + i * D, dz, mask, t + i, end, EVEN)
+                    to = grad_z_ptr + (step + i) * GRAD_Z_STEP
+                    store_row(to, dz, mask, t + i, end, EVEN)
                 if grad_bias_ptr is not None:
                     bias_sum += dq
                 if grad_D_ptr is not None:

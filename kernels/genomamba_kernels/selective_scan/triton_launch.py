@@ -67,9 +67,17 @@ def strides(x: Tensor | None) -> tuple[int, int]:
 
 
 def scan_forward(
-    inputs: ScanInputs, shared: Shared, initial_state: Tensor | None, plan: Plan, save: bool
+    inputs: ScanInputs,
+    shared: Shared,
+    initial_state: Tensor | None,
+    plan: Plan,
+    save: bool,
+    y: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """y (B, L, D), the final state (B, N, D) and the states before every K-th step."""
+    """y (B, L, D), the final state (B, N, D) and the states before every K-th step.
+
+    A contiguous y may be given, to be written to.
+    """
     u, delta, z = inputs.u, inputs.delta, inputs.z
     batch, length, channels = u.shape
     _, groups, tile_count, states, tile = shared.B.shape
@@ -118,7 +126,8 @@ def scan_forward(
             **sizes,
         )
         pass_states(ends, decay, shared.a, state, reverse=False)
-    y = torch.empty_like(u, memory_format=torch.contiguous_format)
+    if y is None:
+        y = torch.empty_like(u, memory_format=torch.contiguous_format)
     saved = None
     if save:
         saved = u.new_empty(batch, padded // plan.interval, states, channels, dtype=torch.float32)
@@ -185,7 +194,9 @@ def scan_backward(
     grad_y: Tensor,
     grad_final_state: Tensor | None,
     plan: Plan,
+    grad_z: Tensor | None = None,
 ) -> Gradients:
+    """A grad_z of contiguous channels may be given, to be written to."""
     u, delta, z = inputs.u, inputs.delta, inputs.z
     batch, length, channels = u.shape
     _, groups, tile_count, states, tile = shared.B.shape
@@ -242,7 +253,9 @@ def scan_backward(
     contiguous = torch.contiguous_format
     grad_u = torch.empty_like(u, memory_format=contiguous)
     grad_delta = torch.empty_like(delta, memory_format=contiguous)
-    grad_z = None if z is None else torch.empty_like(z, memory_format=contiguous)
+    if grad_z is None and z is not None:
+        grad_z = torch.empty_like(z, memory_format=contiguous)
+    grad_z_row, grad_z_step = strides(grad_z)
     grad_A = torch.zeros_like(grad_state)
     parts_BC = new(parts, *shared.B.shape[:-1], 2, tile)
     grad_bias = None if inputs.delta_bias is None else new(batch, segments, channels)
@@ -263,6 +276,8 @@ def scan_backward(
         grad_D_ptr=grad_D,
         u_row=u_row,
         U_STEP=u_step,
+        grad_z_row=grad_z_row,
+        GRAD_Z_STEP=grad_z_step,
         R=batch,
         K=plan.interval,
         **common,

@@ -1,0 +1,122 @@
+"""The inside of a Mamba layer: the one public function, its checks and the choice of a backend.
+
+Letters: B batch, L length, D channels (d_inner), N states a channel (d_state), G groups, R rank of
+the step size (dt_rank).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from genomamba_kernels.backends import check_triton, resolve_backend
+from genomamba_kernels.checks import check_accumulate_dtype, check_seq_idx, check_tensor
+from genomamba_kernels.mamba_inner.composed import mamba_inner_composed
+from genomamba_kernels.mamba_inner.inputs import InnerInputs, projection_dtype
+
+
+def mamba_inner(
+    xz: Tensor,
+    conv_weight: Tensor,
+    conv_bias: Tensor | None,
+    x_proj_weight: Tensor,
+    dt_proj_weight: Tensor,
+    A: Tensor,
+    D: Tensor | None = None,
+    dt_bias: Tensor | None = None,
+    *,
+    initial_state: tuple[Tensor, Tensor] | None = None,
+    return_final_state: bool = False,
+    seq_idx: Tensor | None = None,
+    backend: str = "auto",
+) -> Tensor | tuple[Tensor, tuple[Tensor, Tensor]]:
+    """From the input projection's output to the output projection's input, without keeping between.
+
+        x, z = xz;  u = silu(causal_conv1d(x));  dt, B, C = u x_proj_weight^T
+        delta = dt dt_proj_weight^T;  y = selective_scan(u, delta, A, B, C, D, z, dt_bias, softplus)
+
+    Source: Gu and Dao 2023, "Mamba", figure 3 and algorithm 2. The backend "triton" keeps xz and
+    the scan's states at intervals for backward, and computes the rest again; the others keep what
+    autograd keeps of the operators. The projections run in autocast's dtype where that is on, else
+    in xz's; the convolution and the scan as `causal_conv1d` and `selective_scan` say.
+
+    Args:
+        xz: (B, L, 2 D), the convolution's input and the gate.
+        conv_weight: (D, d_conv).
+        conv_bias: (D,).
+        x_proj_weight: (R + 2 G N, D), rows of dt, B and C in this order.
+        dt_proj_weight: (D, R).
+        A: (D, N) float32, usually negative (float64 is allowed with float64 data).
+        D: (D,) skip connection.
+        dt_bias: (D,), joins delta inside the scan.
+        initial_state: the convolution's (B, d_conv - 1, D) and the scan's (B, D, N) float32;
+            zero if absent.
+        return_final_state: whether both states after a row's last position are returned too.
+        seq_idx: (B, L) int32, non-decreasing: both restart from exact zero where it changes.
+        backend: "auto" (the environment variable GENOMAMBA_BACKEND, else the default of the
+            package), "torch", "reference" or "triton" (a GPU, data shorter than float64).
+
+    Returns:
+        y (B, L, D) in xz's dtype; with return_final_state, (y, (conv_state, scan_state)). All
+        tensors but seq_idx are differentiable, once.
+
+    Raises:
+        ValueError: an argument's shape, dtype, device or value is not the expected one.
+    """
+    backend = resolve_backend(backend)
+    check_tensor("xz", xz, "(B, L, 2 D)", (-1, -1, -1))
+    batch, length, channels = xz.shape[0], xz.shape[1], xz.shape[2] // 2
+    if xz.shape[2] % 2:
+        raise ValueError(f"xz: expected shape (B, L, 2 D), an even last, got {tuple(xz.shape)}")
+    check_tensor("conv_weight", conv_weight, "(D, d_conv)", (channels, -1), xz)
+    check_tensor("A", A, "(D, N)", (channels, -1), xz)
+    check_accumulate_dtype("A", A, xz)
+    check_tensor("dt_proj_weight", dt_proj_weight, "(D, R)", (channels, -1), xz)
+    check_tensor("x_proj_weight", x_proj_weight, "(R + 2 G N, D)", (-1, channels), xz)
+    rest, states = x_proj_weight.shape[0] - dt_proj_weight.shape[1], A.shape[1]
+    if rest <= 0 or rest % (2 * states) or channels % (rest // (2 * states)):
+        raise ValueError(
+            f"x_proj_weight: expected R + 2 G N rows with R = {dt_proj_weight.shape[1]}, "
+            f"N = {states} and G that divides D = {channels}, got {x_proj_weight.shape[0]}"
+        )
+    for name, vector in (("conv_bias", conv_bias), ("D", D), ("dt_bias", dt_bias)):
+        if vector is not None:
+            check_tensor(name, vector, "(D,)", (channels,), xz)
+    conv_state, scan_state = (None, None) if initial_state is None else initial_state
+    if conv_state is not None:
+        sizes = (batch, conv_weight.shape[1] - 1, channels)
+        check_tensor("initial_state[0]", conv_state, "(B, d_conv - 1, D)", sizes, xz)
+    if scan_state is not None:
+        sizes = (batch, channels, states)
+        check_tensor("initial_state[1]", scan_state, "(B, D, N)", sizes, xz)
+        check_accumulate_dtype("initial_state[1]", scan_state, xz)
+    if seq_idx is not None:
+        check_seq_idx(seq_idx, batch, length, xz)
+
+    inputs = InnerInputs(
+        xz,
+        conv_weight,
+        conv_bias,
+        x_proj_weight,
+        dt_proj_weight,
+        A,
+        D,
+        dt_bias,
+        conv_state,
+        scan_state,
+        seq_idx,
+        projection_dtype(xz),
+    )
+    with torch.autocast(xz.device.type, enabled=False):
+        y, *final_state = _run(inputs, backend)
+    return (y, (final_state[0], final_state[1])) if return_final_state else y
+
+
+def _run(inputs: InnerInputs, backend: str) -> tuple[Tensor, Tensor, Tensor]:
+    if backend != "triton":
+        return mamba_inner_composed(inputs, backend)
+    check_triton(inputs.xz)
+    # Not at the top: importing this package must not import Triton, which may be absent.
+    from genomamba_kernels.mamba_inner.triton_autograd import mamba_inner_triton
+
+    return mamba_inner_triton(inputs)
