@@ -1,9 +1,10 @@
 """Windows for training and evaluation, as Lightning asks for them.
 
 Training: an endless stream whose step s holds the examples sG ... (s + 1)G - 1 of a counter-based
-sampler, G the global batch. A resumed run goes on after the optimiser steps that its checkpoint
-has done; nothing else of the stream needs saving. Evaluation: a frozen manifest, or windows drawn
-from a stream of their own, the FASTA's strand, species in turn; each on one rank only.
+sampler, G the global batch; a length warmup has stages with a G of their own. A resumed run goes on
+after the optimiser steps that its checkpoint has done; nothing else of the stream needs saving.
+Evaluation: a frozen manifest, or windows drawn from a stream of their own, the FASTA's strand,
+species in turn; each on one rank only.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ from typing import Any
 import numpy as np
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Sampler
 
 from genomamba.data.batch import Batch
-from genomamba.data.datasets import ManifestWindows, SampledWindows, as_drawn
+from genomamba.data.datasets import ManifestWindows, SampledWindows, WindowDataset
+from genomamba.data.loader import WindowLoader
 from genomamba.data.position import begin_step, check_sharding, check_training, parts_of
 from genomamba.data.samplers import RankSampler, StepBatchSampler
+from genomamba.data.schedule import Schedule, WarmupStage
 from genomamba_data_prep import splits as splits_file
 from genomamba_data_prep.errors import InputError
 from genomamba_data_prep.manifest_windows import ManifestReader, check_held_out
@@ -38,6 +41,8 @@ class WindowDataModule(LightningDataModule):
         splits: the splits file that `genomamba prepare split` writes.
         length: window length in bases.
         batch_size: G, examples an optimiser step, over all ranks and accumulated parts.
+        length_warmup: stages before these, with as many more (shorter) windows a step as keep the
+            tokens a step, length x batch_size; the stream goes on through them.
         seed: of the training stream and of drawn evaluation windows.
         num_workers: loader processes a rank; the bits do not depend on it.
         weight_by_length: every window start of a species is equally likely; otherwise every
@@ -51,6 +56,7 @@ class WindowDataModule(LightningDataModule):
         valid_examples: windows to draw from the valid split where there is no manifest.
         test_manifest: as valid_manifest.
         test_examples: as valid_examples.
+        eval_length: of drawn evaluation windows; the longest of the training by default.
         eval_batch_size: windows a batch and rank in evaluation; as many as in training by default.
 
     Attributes:
@@ -66,6 +72,7 @@ class WindowDataModule(LightningDataModule):
         length: int,
         batch_size: int,
         *,
+        length_warmup: list[WarmupStage] | None = None,
         seed: int = 0,
         num_workers: int = 0,
         weight_by_length: bool = True,
@@ -76,14 +83,17 @@ class WindowDataModule(LightningDataModule):
         valid_examples: int = 1024,
         test_manifest: str | Path | None = None,
         test_examples: int = 1024,
+        eval_length: int | None = None,
         eval_batch_size: int | None = None,
     ) -> None:
         super().__init__()
         for name, value, least in (
+            ("length", length, 1),
             ("batch_size", batch_size, 1),
             ("num_workers", num_workers, 0),
             ("valid_examples", valid_examples, 1),
             ("test_examples", test_examples, 1),
+            ("eval_length", 1 if eval_length is None else eval_length, 1),
             ("eval_batch_size", 1 if eval_batch_size is None else eval_batch_size, 1),
         ):
             if value < least:
@@ -91,14 +101,16 @@ class WindowDataModule(LightningDataModule):
         self.species_set = SpeciesSet.open(species_set)
         self.splits = splits_file.read(splits, self.species_set)
         self.length, self.batch_size, self.seed = length, batch_size, seed
+        self.schedule = Schedule(length, batch_size, length_warmup or ())
         self.num_workers = num_workers
         self.rule = {"weight_by_length": weight_by_length, "max_n_fraction": max_n_fraction}
         self.reverse_complement, self.balanced = reverse_complement, balanced
         self.manifests = {Stream.VALIDATION: valid_manifest, Stream.TEST: test_manifest}
         self.examples = {Stream.VALIDATION: valid_examples, Stream.TEST: test_examples}
+        self.eval_length = eval_length or self.schedule.longest
         self.eval_batch_size = eval_batch_size
         self.refused = 0
-        self._datasets: dict[Stream, Dataset[Batch]] = {}
+        self._datasets: dict[Stream, WindowDataset] = {}
         self._resumed: dict[str, Any] | None = None
 
     @property
@@ -108,11 +120,12 @@ class WindowDataModule(LightningDataModule):
 
     @property
     def examples_seen(self) -> int:
-        """Training examples that optimiser steps have consumed: steps done x G."""
-        return (self.trainer.global_step if self.trainer else 0) * self.batch_size
+        """Training examples that optimiser steps have consumed, over all stages."""
+        return self.schedule.first_example(self.trainer.global_step if self.trainer else 0)
 
     def describe(self) -> dict[str, Any]:
         """What the training stream is made of, in plain types; a checkpoint remembers it."""
+        warmup = [list(stage) for stage in self.schedule.stages[:-1]]
         return {
             "classes": list(self.classes),
             "set_digest": self.species_set.digest,
@@ -123,6 +136,7 @@ class WindowDataModule(LightningDataModule):
             "reverse_complement": self.reverse_complement,
             "balanced": self.balanced,
             **self.rule,
+            **({"length_warmup": warmup} if warmup else {}),
         }
 
     def setup(self, stage: str) -> None:
@@ -137,88 +151,116 @@ class WindowDataModule(LightningDataModule):
                 file=self.species_set.path,
             )
         if stage == "fit":
-            sampler = self._sampler(Stream.TRAINING, self.reverse_complement)
-            sampler.draw(np.arange(self.batch_size))  # what is hopeless fails here, not in a worker
-            self._datasets[Stream.TRAINING] = SampledWindows(sampler, labelled=self.labelled)
+            self._datasets[Stream.TRAINING] = self._drawn(Stream.TRAINING, self.schedule)
         stream = Stream.VALIDATION if stage in ("fit", "validate") else Stream.TEST
         # A run may train without validating; a command that only evaluates needs its windows.
         if stage != "fit" or self.manifests[stream] or self.splits.intervals(SPLIT_OF[stream]):
             self._datasets[stream] = self._evaluation(stream)
 
-    def _evaluation(self, stream: Stream) -> Dataset[Batch]:
+    def _drawn(self, stream: Stream, schedule: Schedule) -> SampledWindows:
+        dataset = SampledWindows(
+            schedule, lambda length: self._sampler(stream, length), labelled=self.labelled
+        )
+        # What is hopeless fails here, not in a loader process.
+        count = self.examples.get(stream, self.batch_size)
+        for stage, sampler in zip(schedule.stages, dataset.samplers, strict=True):
+            sampler.draw(stage.first_example + np.arange(count))
+        return dataset
+
+    def _evaluation(self, stream: Stream) -> WindowDataset:
         path = self.manifests[stream]
         if path is None:
-            sampler = self._sampler(stream, reverse_complement=False)
-            sampler.draw(np.arange(self.examples[stream]))
-            return SampledWindows(sampler, labelled=self.labelled)
+            return self._drawn(stream, Schedule(self.eval_length, 1))
         manifest = read_manifest(path, self.species_set)
         check_held_out(manifest, self.splits)
         self.examples[stream] = len(manifest)
         return ManifestWindows(ManifestReader(manifest, self.species_set), labelled=self.labelled)
 
-    def _sampler(self, stream: Stream, reverse_complement: bool) -> WindowSampler:
+    def _sampler(self, stream: Stream, length: int) -> WindowSampler:
         sampler = WindowSampler(
             self.species_set,
             self.splits.intervals(SPLIT_OF[stream]),
-            self.length,
+            length,
             seed=self.seed,
-            reverse_complement=reverse_complement,
+            reverse_complement=self.reverse_complement and stream == Stream.TRAINING,
             balanced=self.balanced or stream != Stream.TRAINING,
             stream=stream,
             **self.rule,
         )
         for reason, count in sampler.dropped.items():
-            rank_zero_info(f"{SPLIT_OF[stream]}: {count} interval(s) not used: {reason}")
+            rank_zero_info(
+                f"{SPLIT_OF[stream]}, windows of {length} bases: {count} interval(s) not used: "
+                f"{reason}"
+            )
         return sampler
 
-    def train_dataloader(self) -> DataLoader[Batch]:
+    def train_dataloader(self) -> WindowLoader:
         """The rank's share of the stream, from the first step that is not done."""
         trainer = self.trainer
         check_sharding(trainer)
         if trainer:
-            check_training(trainer, self.batch_size, validates=Stream.VALIDATION in self._datasets)
+            sizes = [stage.batch_size for stage in self.schedule.stages]
+            check_training(trainer, sizes, validates=Stream.VALIDATION in self._datasets)
             self._check_resumed()
             begin_step(trainer)
+            if len(sizes) > 1:
+                table = self.schedule.table(trainer.max_steps)
+                rank_zero_info(f"length warmup, {self.examples_seen:,} examples done\n{table}")
         sampler = StepBatchSampler(
-            self.batch_size,
+            self.schedule,
             parts=parts_of(trainer),
             world_size=trainer.world_size if trainer else 1,
             rank=trainer.global_rank if trainer else 0,
             steps_done=lambda: trainer.global_step if trainer else 0,
         )
-        return self._loader(Stream.TRAINING, batch_sampler=sampler)
+        return self._loader(Stream.TRAINING, sampler, sampler.shapes)
 
-    def val_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
+    def largest_batch(self) -> Batch:
+        """A rank's share of a part of a step in the stage of the longest windows, in this process.
+
+        Example numbers are the stage's first ones on every rank.
+        """
+        parts = parts_of(self.trainer) * (self.trainer.world_size if self.trainer else 1)
+        stage = max(self.schedule.stages)
+        first = stage.first_example
+        return self._datasets[Stream.TRAINING].__getitems__(
+            range(first, first + stage.batch_size // parts)
+        )
+
+    def val_dataloader(self) -> WindowLoader | list[WindowLoader]:
         """The rank's share of the validation windows; none where there is nothing to draw from."""
         has_any = Stream.VALIDATION in self._datasets
         return self._evaluation_loader(Stream.VALIDATION) if has_any else []
 
-    def test_dataloader(self) -> DataLoader[Batch]:
+    def test_dataloader(self) -> WindowLoader:
         """The rank's share of the test windows."""
         return self._evaluation_loader(Stream.TEST)
 
-    def predict_dataloader(self) -> DataLoader[Batch]:
+    def predict_dataloader(self) -> WindowLoader:
         """The same windows as in `test_dataloader`."""
         return self._evaluation_loader(Stream.TEST)
 
-    def _evaluation_loader(self, stream: Stream) -> DataLoader[Batch]:
+    def _evaluation_loader(self, stream: Stream) -> WindowLoader:
         trainer = self.trainer
         check_sharding(trainer)
         ranks = trainer.world_size if trainer else 1
-        sampler = RankSampler(
-            self.examples[stream], world_size=ranks, rank=trainer.global_rank if trainer else 0
-        )
         size = self.eval_batch_size or max(1, self.batch_size // (parts_of(trainer) * ranks))
-        return self._loader(stream, batch_size=size, sampler=sampler)
+        examples = self.examples[stream]
+        rank = trainer.global_rank if trainer else 0
+        sampler = RankSampler(examples, size, world_size=ranks, rank=rank)
+        length = self._datasets[stream].length_of(0)
+        return self._loader(stream, sampler, [(min(size, examples), length)])
 
-    def _loader(self, stream: Stream, **batching: Any) -> DataLoader[Batch]:
+    def _loader(
+        self, stream: Stream, sampler: Sampler[range], shapes: list[tuple[int, int]]
+    ) -> WindowLoader:
         on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
-        return DataLoader(
+        return WindowLoader(
             self._datasets[stream],
+            sampler,
+            shapes,
             num_workers=self.num_workers,
-            collate_fn=as_drawn,
             pin_memory=on_gpu,
-            **batching,
         )
 
     def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
@@ -245,10 +287,11 @@ class WindowDataModule(LightningDataModule):
         """That a resumed run has the stream of the run that wrote the checkpoint."""
         if self._resumed is None:
             return
+        before, now = self._resumed, self.describe()
         differing = [
-            f"{name} {self._resumed.get(name)!r}, now {value!r}"
-            for name, value in self.describe().items()
-            if self._resumed.get(name) != value
+            f"{name} {before.get(name)!r}, now {now.get(name)!r}"
+            for name in dict.fromkeys([*now, *before])
+            if name != "examples_seen" and before.get(name) != now.get(name)
         ]
         if differing:
             raise InputError(

@@ -8,6 +8,7 @@ beyond it is not in a checkpoint.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from lightning.pytorch import Trainer
@@ -37,24 +38,25 @@ def check_sharding(trainer: Trainer | None) -> None:
         )
 
 
-def check_training(trainer: Trainer, batch_size: int, *, validates: bool) -> None:
+def check_training(trainer: Trainer, batch_sizes: Sequence[int], *, validates: bool) -> None:
     """That the Trainer bounds the endless stream and cuts it at whole steps only.
 
     Args:
         trainer: with its arguments as given.
-        batch_size: examples an optimiser step, over all ranks.
+        batch_sizes: examples an optimiser step, over all ranks, of each stage.
         validates: whether there are validation windows.
 
     Raises:
         InputError: it does not; the message names the option to change.
     """
     parts = parts_of(trainer)
-    if batch_size % (trainer.world_size * parts):
-        raise InputError(
-            f"the global batch of {batch_size} is not divisible by {trainer.world_size} rank(s) x "
-            f"trainer.accumulate_grad_batches {parts}",
-            fix="batch_size counts the examples of an optimiser step over all ranks",
-        )
+    for batch_size in batch_sizes:
+        if batch_size % (trainer.world_size * parts):
+            raise InputError(
+                f"the global batch of {batch_size} is not divisible by {trainer.world_size} "
+                f"rank(s) x trainer.accumulate_grad_batches {parts}",
+                fix="batch_size counts the examples of an optimiser step over all ranks",
+            )
     options: Any = trainer  # these two are set where a type checker does not look
     if options.fast_dev_run:
         return

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-from torch.utils.data import DataLoader
 
 from genomamba.data.batch import Batch
 from genomamba.data.datamodule import PretrainingDataModule, SpeciesDataModule, WindowDataModule
+from genomamba.data.loader import WindowLoader
 from genomamba.data.tokens import is_n
 from genomamba_data_prep.cli import main as prepare
 from genomamba_data_prep.errors import InputError
@@ -22,7 +22,7 @@ def make(data: Any, kind: type[WindowDataModule] = SpeciesDataModule, **options:
     return kind(data.species_set, data.splits, **given | options)
 
 
-def take(loader: DataLoader[Batch], batches: int) -> list[Batch]:
+def take(loader: WindowLoader, batches: int) -> list[Batch]:
     return list(islice(loader, batches))
 
 

@@ -7,6 +7,7 @@ from itertools import islice
 import pytest
 
 from genomamba.data.samplers import RankSampler, StepBatchSampler
+from genomamba.data.schedule import Schedule
 
 
 @pytest.mark.parametrize("parts", [1, 2, 3])
@@ -17,7 +18,7 @@ def test_a_step_is_a_run_of_examples(parts: int, world_size: int, done: int) -> 
     streams = [
         iter(
             StepBatchSampler(
-                batch_size,
+                Schedule(1, batch_size),
                 parts=parts,
                 world_size=world_size,
                 rank=rank,
@@ -37,7 +38,7 @@ def test_a_step_is_a_run_of_examples(parts: int, world_size: int, done: int) -> 
 
 def test_each_iteration_asks_where_it_stands() -> None:
     steps = iter([0, 7])
-    sampler = StepBatchSampler(4, steps_done=lambda: next(steps))
+    sampler = StepBatchSampler(Schedule(1, 4), steps_done=lambda: next(steps))
     assert next(iter(sampler)) == range(4)
     assert next(iter(sampler)) == range(28, 32)
 
@@ -45,11 +46,11 @@ def test_each_iteration_asks_where_it_stands() -> None:
 @pytest.mark.parametrize(("batch_size", "parts", "world_size"), [(0, 1, 1), (6, 4, 1), (6, 2, 2)])
 def test_a_batch_that_cannot_be_shared(batch_size: int, parts: int, world_size: int) -> None:
     with pytest.raises(ValueError, match="global batch"):
-        StepBatchSampler(batch_size, parts=parts, world_size=world_size)
+        StepBatchSampler(Schedule(1, batch_size), parts=parts, world_size=world_size)
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3, 5])
 def test_evaluation_examples_are_each_on_one_rank(world_size: int) -> None:
-    shares = [RankSampler(7, world_size=world_size, rank=rank) for rank in range(world_size)]
-    assert sorted(i for share in shares for i in share) == list(range(7))
+    shares = [RankSampler(7, 2, world_size=world_size, rank=rank) for rank in range(world_size)]
+    assert sorted(i for share in shares for batch in share for i in batch) == list(range(7))
     assert [len(share) for share in shares] == [len(list(share)) for share in shares]
