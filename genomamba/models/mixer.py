@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from genomamba.models.config import MambaConfig
 from genomamba.models.state import LayerState
-from genomamba_kernels import causal_conv1d, selective_scan
+from genomamba_kernels import mamba_inner
 
 
 def initial_step_bias(config: MambaConfig) -> Tensor:
@@ -37,14 +37,14 @@ class MambaMixer(nn.Module):
     def __init__(self, config: MambaConfig) -> None:
         super().__init__()
         d_inner, d_state, rank = config.d_inner, config.d_state, config.rank
-        self.splits = (rank, d_state, d_state)
         self.backend = config.backend
         self.in_proj = nn.Linear(config.d_model, 2 * d_inner, bias=config.bias)
-        # Holds the parameters under mamba-ssm's names; the operator is genomamba_kernels'.
+        # Holds the parameters under mamba-ssm's names, as do x_proj and dt_proj; the operator is
+        # genomamba_kernels'.
         self.conv1d = nn.Conv1d(
             d_inner, d_inner, config.d_conv, groups=d_inner, bias=config.conv_bias
         )
-        self.x_proj = nn.Linear(d_inner, sum(self.splits), bias=False)
+        self.x_proj = nn.Linear(d_inner, rank + 2 * d_state, bias=False)
         self.dt_proj = nn.Linear(rank, d_inner, bias=True)
         # S4D-real: A = -(1 .. N) in every channel.
         decay = torch.arange(1, d_state + 1, dtype=torch.float32)
@@ -81,31 +81,16 @@ class MambaMixer(nn.Module):
         Returns:
             y (B, L, d_model) and the state after the last position.
         """
-        u, z = self.in_proj(x).chunk(2, dim=-1)
-        u, conv_state = causal_conv1d(
-            u,
+        y, (conv_state, scan_state) = mamba_inner(
+            self.in_proj(x),
             self.conv1d.weight.squeeze(1),
             self.conv1d.bias,
-            activation="silu",
-            initial_state=None if state is None else state.conv,
-            return_final_state=True,
-            seq_idx=seq_idx,
-            backend=self.backend,
-        )
-        dt, B, C = self.x_proj(u).split(self.splits, dim=-1)
-        # The bias joins inside the scan, in its precision.
-        delta = dt @ self.dt_proj.weight.to(dt.dtype).t()
-        y, scan_state = selective_scan(
-            u,
-            delta,
+            self.x_proj.weight,
+            self.dt_proj.weight,
             -torch.exp(_at_least_float32(self.A_log)),
-            B,
-            C,
             _at_least_float32(self.D),
-            z=z,
-            delta_bias=_at_least_float32(self.dt_proj.bias),
-            delta_softplus=True,
-            initial_state=None if state is None else state.scan,
+            _at_least_float32(self.dt_proj.bias),
+            initial_state=None if state is None else (state.conv, state.scan),
             return_final_state=True,
             seq_idx=seq_idx,
             backend=self.backend,
