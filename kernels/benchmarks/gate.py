@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import torch
-from operators import Operator, Shape, Tensors, run_both
+from operators import Operator, Outputs, Shape, Tensors, run_both
 from torch import Tensor
 
 SMALL = Shape((2, 1000, 96))
@@ -28,13 +28,30 @@ def ratio(got: Tensor, truth: Tensor) -> float:
     return float((difference / size.clamp_min(1e-300)).sqrt())
 
 
+def cotangents(outputs: Outputs, seed: int = 1) -> Outputs:
+    """Random ones of the outputs' dtypes; 1 for a scalar, which is a loss."""
+    generator = torch.Generator(outputs[0].device).manual_seed(seed)
+    return tuple(
+        torch.randn(y.shape, generator=generator, device=y.device).to(y.dtype)
+        if y.dim()
+        else torch.ones_like(y)
+        for y in outputs
+    )
+
+
 def results(
-    operator: Operator, function: Callable[[Tensors], Tensor], tensors: Tensors, grad: Tensor
-) -> dict[str, Tensor]:
-    """Output and gradients by name."""
+    operator: Operator,
+    function: Callable[[Tensors], Outputs],
+    tensors: Tensors,
+    grads: Outputs,
+) -> Tensors:
+    """Outputs and gradients by name."""
     leaves = {k: t.detach().requires_grad_() for k, t in operator.leaves(tensors).items()}
-    y, *grads = run_both(function, tensors, leaves, grad)()
-    return {"y": y.detach(), **dict(zip(leaves, grads, strict=True))}
+    values = run_both(function, tensors, leaves, grads)()
+    return {
+        name: value.detach()
+        for name, value in zip((*operator.outputs, *leaves), values, strict=True)
+    }
 
 
 def against_reference(
@@ -44,15 +61,13 @@ def against_reference(
     tensors = operator.inputs(SMALL, dtype, device)
     exact = {k: t.double() if t.is_floating_point() else t for k, t in tensors.items()}
     with torch.no_grad():
-        y = operator.ours(exact, "reference")
-    grad = torch.randn(y.shape, device=device, dtype=torch.float64).to(dtype)
-    grad = grad if y.dim() else torch.ones_like(grad)
-    truth = results(operator, lambda t: operator.ours(t, "reference"), exact, grad.double())
-    got = results(
-        operator, lambda t: operator.ours(t, backend), tensors, grad.to(got_dtype(y, dtype))
-    )
+        grads = cotangents(operator.ours(tensors, backend))
+    exact_grads = tuple(grad.double() for grad in grads)
+    got = results(operator, lambda t: operator.ours(t, backend), tensors, grads)
+    truth = results(operator, lambda t: operator.ours(t, "reference"), exact, exact_grads)
+    slack = 1.0 if dtype == torch.float32 else operator.slack
     for name in truth:
-        limit = LIMITS[dtype][name != "y"]
+        limit = LIMITS[dtype][name not in operator.outputs] * slack
         distance = ratio(got[name].double(), truth[name])
         if not distance <= limit:
             yield (
@@ -61,16 +76,12 @@ def against_reference(
             )
 
 
-def got_dtype(y: Tensor, dtype: torch.dtype) -> torch.dtype:
-    """A scalar, such as a loss, is float32 whatever the data's dtype."""
-    return dtype if y.dim() else torch.float32
-
-
 def against_peer(
-    operator: Operator, ours: dict[str, Tensor], theirs: dict[str, Tensor], dtype: torch.dtype
+    operator: Operator, ours: Tensors, theirs: Tensors, dtype: torch.dtype
 ) -> Iterator[str]:
     """What of ours differs too much from the peer's, at a timed shape."""
+    limit = PEER_LIMITS[dtype] * operator.slack
     for name in ours:
         distance = ratio(operator.from_peer(name, theirs[name]), ours[name])
-        if not distance <= PEER_LIMITS[dtype]:
+        if not distance <= limit:
             yield f"{operator.name}, {dtype}: {name} is {distance:.1e} from the peer's"

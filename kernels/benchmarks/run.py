@@ -21,6 +21,7 @@ import torch
 from operators import (
     OPERATORS,
     Operator,
+    Outputs,
     Shape,
     Tensors,
     least_bytes,
@@ -29,7 +30,6 @@ from operators import (
 )
 from records import append_row, environment
 from timing import measure, peak_mib
-from torch import Tensor
 
 SHAPES = {
     "issue": ["1x2^20x256", "16x2^16x256", "64x2^14x256", "256x2^12x256", "4x2^16x2048"],
@@ -57,7 +57,7 @@ def time_shape(
     """Times one shape in every mode and writes its rows; False if ours and the peer's differ."""
     device = torch.device(arguments.device)
     tensors = operator.inputs(shape, dtype, device)
-    functions: dict[str, tuple[Callable[[Tensors], Tensor], Tensors]] = {
+    functions: dict[str, tuple[Callable[[Tensors], Outputs], Tensors]] = {
         backend: ((lambda t, b=backend: operator.ours(t, b)), tensors)
         for backend in arguments.backends
     }
@@ -66,9 +66,11 @@ def time_shape(
         functions["peer"] = (operator.theirs, theirs)
 
     with torch.no_grad():
-        y = operator.ours(tensors, arguments.backends[0])
-    grad = torch.randn_like(y) if y.dim() else torch.ones_like(y)
-    grads = {name: grad if name != "peer" else operator.to_peer("y", grad) for name in functions}
+        outputs = operator.ours(tensors, arguments.backends[0])
+    named = dict(zip(operator.outputs, gate.cotangents(outputs), strict=True))
+    grads = {name: tuple(named.values()) for name in functions}
+    if "peer" in functions:
+        grads["peer"] = tuple(operator.to_peer(name, grad) for name, grad in named.items())
     if "peer" in functions:
         ours, peers = (
             gate.results(operator, *functions[name], grads[name])
@@ -92,7 +94,7 @@ def time_shape(
                 calls[name] = run_both(function, inputs, leaves, grads[name])
         peaks = {name: peak_mib(call, device) for name, call in calls.items()}
         times = measure(calls, device, budget_ms=arguments.budget_ms, graph=arguments.graph)
-        moved = least_bytes(tensors, operator.leaves(tensors), y, mode)
+        moved = least_bytes(tensors, operator.leaves(tensors), outputs, mode)
         for backend in arguments.backends:
             ms, peer = times[backend], times.get("peer")
             row = {
