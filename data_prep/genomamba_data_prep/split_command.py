@@ -1,12 +1,16 @@
-"""Assign each species' records, or BED intervals, to train, valid and test.
+"""Assign each species' records, or intervals, to train, valid and test.
 
 Whole records by name:      --train chr1,chr2 --valid chr3 --test chr4
 Whole records by a seed:    --fractions 0.8,0.1,0.1 --seed 1
 Pieces of every record:     --fractions 0.6,0.2,0.2 --within-records
 BED, split in column four:  --bed FILE, or --bed SPECIES=FILE for each species
+Basenji's intervals:        --intervals sequences_human.bed, as --bed, but overlaps are kept
+Chromosomes without their N: --by-chromosome --valid chr13 [--test chr14,chrX]
+HyenaDNA's species task:    --protocol hyenadna [--valid 1,3,12,13] [--test 5,7,9,10,11]
 
 Record names are the species set's common names. A name is on the same side in every species, and
-no base is in two splits. What is left out is counted on stderr.
+no base is in two splits. With --by-chromosome and --protocol, what is neither valid nor test and
+has a chromosome's name trains; 2A and 2B go with 2. What is left out is counted on stderr.
 """
 
 from __future__ import annotations
@@ -36,6 +40,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--bed", action="append", metavar="[SPECIES=]FILE", help="intervals; repeatable"
     )
+    parser.add_argument(
+        "--intervals",
+        action="append",
+        metavar="[SPECIES=]FILE",
+        help="the same, but intervals of one split that overlap stay as they are; repeatable",
+    )
+    parser.add_argument(
+        "--rename",
+        action="store_true",
+        help="in --bed and --intervals take chr1 for 1 and 1 for chr1",
+    )
+    parser.add_argument(
+        "--by-chromosome",
+        action="store_true",
+        help="stretches without N; --test is chr14,chrX unless given, --valid must be",
+    )
+    parser.add_argument("--protocol", choices=("hyenadna",), help="a published split")
     parser.add_argument("--force", action="store_true", help="replace a splits file that differs")
 
 
@@ -59,9 +80,19 @@ def _intervals(args: argparse.Namespace, species_set: SpeciesSet) -> list[Interv
     from genomamba_data_prep import split_rules
     from genomamba_data_prep.errors import InputError
 
-    named = any((args.train, args.valid, args.test))
-    if named + bool(args.fractions) + bool(args.bed) != 1:
-        raise InputError("expected one of --train/--valid/--test, --fractions and --bed")
+    by_rule = args.by_chromosome or args.protocol
+    named = any((args.train, args.valid, args.test)) and not by_rule
+    chosen = (named, args.fractions, args.bed or args.intervals, args.by_chromosome, args.protocol)
+    if sum(map(bool, chosen)) != 1:
+        raise InputError(
+            "expected one of --train/--valid/--test, --fractions, --bed or --intervals, "
+            "--by-chromosome and --protocol"
+        )
+    if args.rename and not (args.bed or args.intervals):
+        raise InputError("--rename is for the names in --bed and --intervals")
+    lists = {split: _names(getattr(args, split)) for split in ("train", "valid", "test")}
+    if by_rule:
+        return _by_rule(args, lists, species_set)
     if args.fractions:
         try:
             fractions = [float(field) for field in args.fractions.split(",")]
@@ -72,17 +103,40 @@ def _intervals(args: argparse.Namespace, species_set: SpeciesSet) -> list[Interv
         return split_rules.by_fractions(
             species_set, fractions, args.seed, within_records=args.within_records
         )
-    if args.bed:
-        intervals = []
-        for item in args.bed:
+    intervals = []
+    for joined, items in ((True, args.bed or []), (False, args.intervals or [])):
+        for item in items:
             species, separator, path = item.partition("=")
             intervals += split_rules.by_bed(
-                species_set, Path(path if separator else item), species if separator else None
+                species_set,
+                Path(path if separator else item),
+                species if separator else None,
+                rename=args.rename,
+                joined=joined,
             )
-        return intervals
-    lists = {split: getattr(args, split) or "" for split in ("train", "valid", "test")}
-    names = {split: [name for name in text.split(",") if name] for split, text in lists.items()}
-    return split_rules.by_names(species_set, names)
+    return intervals or split_rules.by_names(species_set, lists)
+
+
+def _by_rule(
+    args: argparse.Namespace, lists: dict[str, list[str]], species_set: SpeciesSet
+) -> list[Interval]:
+    """Chromosomes held out, the others train."""
+    from genomamba_data_prep import split_protocols
+    from genomamba_data_prep.errors import InputError
+
+    if lists["train"]:
+        raise InputError("--train: with --by-chromosome and --protocol the other chromosomes train")
+    if args.protocol:
+        held_out = {s: lists[s] or names for s, names in split_protocols.HYENADNA.items()}
+        return split_protocols.by_held_out(species_set, held_out)
+    if not lists["valid"]:
+        raise InputError("--by-chromosome needs the validation chromosomes: --valid NAME,...")
+    held_out = {"valid": lists["valid"], "test": lists["test"] or split_protocols.PRETRAINING_TEST}
+    return split_protocols.by_held_out(species_set, held_out, without_n_only=True)
+
+
+def _names(text: str | None) -> list[str]:
+    return [name for name in (text or "").split(",") if name]
 
 
 def _report(splits: Splits, species_set: SpeciesSet) -> None:

@@ -1,9 +1,10 @@
 """Which part of each genome trains, validates and tests.
 
 The splits file is a TSV with the columns species, record (common name), start, end, split; 0-based,
-half-open; split is train, valid or test. What no row names is left out. No base is in two rows, and
-a record is on the same sides in every species that has it in a split: homologous sequence under
-one name must not train in one species and test in another.
+half-open; split is train, valid or test. What no row names is left out. No base is in two splits;
+rows of one split may overlap, as the published intervals of pretraining sets do. A record is on the
+same sides in every species that has it in a split: homologous sequence under one name must not
+train in one species and test in another.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 from genomamba_data_prep.errors import InputError
+from genomamba_data_prep.naming import naming_fix
 from genomamba_data_prep.species_set import SpeciesSet, nearest
 from genomamba_data_prep.tables import read_integer, read_table
 
@@ -37,7 +38,8 @@ class Splits:
     """Checked intervals, ordered by class, record and start.
 
     Attributes:
-        digest: SHA-256 over the intervals.
+        digest: SHA-256 over the rows.
+        file: where they were read, if they were.
 
     Raises:
         InputError: see `check`.
@@ -53,17 +55,23 @@ class Splits:
         }
         intervals = list(intervals)
         check(intervals, file=file)
-        intervals.sort(key=lambda i: (*ranks[i.species, i.record], i.start))
-        self._intervals = intervals
+        intervals.sort(key=lambda i: (*ranks[i.species, i.record], i.start, i.end))
+        self.file = file
+        self._rows = tuple(intervals)
+        self._intervals = _joined(intervals)
         self.digest = hashlib.sha256(self.text().encode()).hexdigest()
 
     def intervals(self, split: str | None = None) -> tuple[Interval, ...]:
-        """The intervals of one split, or of all."""
+        """The intervals of one split, or of all: rows that overlap are joined to one."""
         return tuple(i for i in self._intervals if split in (i.split, None))
+
+    def rows(self) -> tuple[Interval, ...]:
+        """The rows as they are given, which may overlap within a split."""
+        return self._rows
 
     def text(self) -> str:
         """The splits file's content."""
-        rows = [COLUMNS, *self._intervals]
+        rows = [COLUMNS, *self._rows]
         return "".join("\t".join(map(str, row)) + "\n" for row in rows)
 
 
@@ -72,7 +80,7 @@ def read(path: str | Path, species_set: SpeciesSet) -> Splits:
 
     Raises:
         InputError: a damaged table, an unknown species, record or split, an interval that is empty
-            or outside its record, a base in two rows, a record on different sides in two species.
+            or outside its record, a base in two splits, a record on different sides in two species.
     """
     path = Path(path)
     intervals = []
@@ -107,7 +115,7 @@ def check_interval(
             f"the species {species} has no record {record!r}",
             file=file,
             line=line,
-            fix=nearest(record, records),
+            fix=naming_fix(record, records) or nearest(record, records),
         )
     length = species_set.length(species, record)
     if not start < end <= length:
@@ -122,20 +130,25 @@ def check_interval(
 
 
 def check(intervals: Sequence[Interval], *, file: Path | None = None) -> None:
-    """That no base is in two intervals and that a record's sides agree between species.
+    """That no base is in two splits and that a record's sides agree between species.
 
     Raises:
         InputError: they do not.
     """
-    ordered = sorted(intervals)
-    for left, right in pairwise(ordered):
-        if left[:2] == right[:2] and right.start < left.end:
-            raise InputError(
-                f"{left.species} {left.record}: {left.start}-{left.end} ({left.split}) and "
-                f"{right.start}-{right.end} ({right.split}) overlap; a base must be in one "
-                "interval only",
-                file=file,
-            )
+    furthest: dict[str, Interval] = {}  # by split, of the current record
+    for row in sorted(intervals):
+        furthest = {s: other for s, other in furthest.items() if other[:2] == row[:2]}
+        for split, other in furthest.items():
+            if split != row.split and row.start < other.end:
+                raise InputError(
+                    f"{row.species} {row.record}: {other.start}-{other.end} ({split}) and "
+                    f"{row.start}-{row.end} ({row.split}) overlap; a base must be in one "
+                    "split only",
+                    file=file,
+                )
+        last = furthest.get(row.split)
+        if last is None or row.end > last.end:
+            furthest[row.split] = row
     sides: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     for interval in intervals:
         sides[interval.record][interval.species].add(interval.split)
@@ -156,17 +169,21 @@ def _list(splits: set[str]) -> str:
     return " and ".join(split for split in SPLITS if split in splits)
 
 
+def _joined(rows: Iterable[Interval]) -> tuple[Interval, ...]:
+    """Join overlapping rows of one split, given by record and start; those that touch stay two."""
+    joined: list[Interval] = []
+    for row in rows:
+        last = joined[-1] if joined else None
+        if last and (*last[:2], last.split) == (*row[:2], row.split) and row.start < last.end:
+            joined[-1] = last._replace(end=max(last.end, row.end))
+        else:
+            joined.append(row)
+    return tuple(joined)
+
+
 def merge(intervals: Iterable[Interval]) -> list[Interval]:
     """Join overlapping intervals of one split; those that only touch stay apart."""
-    merged: list[Interval] = []
-    for interval in sorted(intervals, key=lambda i: (i.species, i.record, i.split, i.start)):
-        last = merged[-1] if merged else None
-        same = last and (*last[:2], last.split) == (*interval[:2], interval.split)
-        if last and same and interval.start < last.end:
-            merged[-1] = last._replace(end=max(last.end, interval.end))
-        else:
-            merged.append(interval)
-    return merged
+    return list(_joined(sorted(intervals, key=lambda i: (i.species, i.record, i.split, i.start))))
 
 
 def left_out(splits: Splits, species_set: SpeciesSet) -> Counter[str]:
