@@ -1,0 +1,92 @@
+"""The benchmarks run, refuse to time what is wrong, and write rows that the plot can read."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "kernels" / "benchmarks"
+
+
+def run(script, *arguments):
+    command = [sys.executable, str(FOLDER / script), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+
+
+def rows(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def broken(tmp_path):
+    """A copy of the benchmarks whose scan is wrong in its last position."""
+    for path in FOLDER.glob("*.py"):
+        text = path.read_text()
+        if path.name == "operators.py":
+            text = text.replace(
+                "_tuple(selective_scan(**t, delta_softplus=True, backend=backend))",
+                "(selective_scan(**t, delta_softplus=True, backend=backend)"
+                " * (1 if backend == 'reference' else 1.001),)",
+            )
+        (tmp_path / path.name).write_text(text)
+    return tmp_path
+
+
+def test_operators_are_timed_and_plotted(tmp_path):
+    results = tmp_path / "results.csv"
+    arguments = ["--backends", "torch", "--device", "cpu", "--budget-ms", 1, "--output", results]
+    done = run("run.py", "--shapes", "1x16x8", "1x2^5x8", "--dtypes", "float32", *arguments)
+    assert done.returncode == 0, done.stderr
+    found = rows(results)
+    assert [(row["L"], row["mode"]) for row in found] == [
+        (length, mode) for length in ("16", "32") for mode in ("forward", "forward+backward")
+    ]
+    for row in found:
+        assert float(row["ms_q1"]) <= float(row["ms"]) <= float(row["ms_q3"])
+        assert all(row[name] for name in ("commit", "torch", "date"))
+    image = tmp_path / "lengths.png"
+    done = run("plot.py", results, "--dtype", "float32", "--output", image)
+    assert done.returncode == 0, done.stderr
+    assert image.read_bytes().startswith(b"\x89PNG")
+
+
+def test_nothing_is_timed_on_red(broken, tmp_path):
+    results = tmp_path / "results.csv"
+    done = run(
+        broken / "run.py",
+        *("--shapes", "1x16x8", "--dtypes", "float32", "--backends", "torch", "--device", "cpu"),
+        *("--output", results),
+    )
+    assert done.returncode == 1
+    assert "y is 1.0e-03 from the reference" in done.stderr
+    assert "nothing was timed" in done.stderr
+    assert not results.exists()
+
+
+def test_training_steps_are_timed(tmp_path):
+    results = tmp_path / "results.csv"
+    done = run(
+        "model_step.py",
+        *("--models", "8x2", "--shapes", "1x32", "--recompute", "none", "group:2", "--steps", 2),
+        *("--device", "cpu", "--output", results),
+    )
+    assert done.returncode == 0, done.stderr
+    assert [row["recompute"] for row in rows(results)] == ["none", "group:2"]
+
+
+def test_results_with_other_columns_are_refused(tmp_path):
+    results = tmp_path / "results.csv"
+    results.write_text("a,b\n1,2\n")
+    done = run(
+        "run.py",
+        *("--shapes", "1x8x8", "--dtypes", "float32", "--backends", "torch", "--device", "cpu"),
+        *("--modes", "forward", "--budget-ms", 1, "--output", results),
+    )
+    assert done.returncode != 0
+    assert "expected the columns" in done.stderr
+    assert results.read_text() == "a,b\n1,2\n"
