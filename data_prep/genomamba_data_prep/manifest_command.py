@@ -1,5 +1,11 @@
-"""Draw a frozen evaluation set from a split and write it as Parquet, with its hash beside it.
+"""Draw frozen evaluation sets from a split and write them as Parquet, each with its hash.
 
+    genomamba prepare manifest set.tsv --splits splits.tsv --length 16384 --windows 1000 \\
+        --output test.parquet
+    genomamba prepare manifest set.tsv --splits splits.tsv --lengths 2^10..2^20 --windows 1000 \\
+        --uniform-records --output manifests
+
+With --lengths the output is a folder with a manifest for each length, such as test-1024.parquet.
 Row i is of species i modulo their number, so that classes are exactly equal up to a remainder; its
 place is drawn by the seed as in training, from a stream of its own. A manifest is never drawn
 again: the same command does nothing, another one is refused without --force.
@@ -9,6 +15,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pyarrow import Table
+
+    from genomamba_data_prep.manifests import Origin
+    from genomamba_data_prep.species_set import SpeciesSet
+    from genomamba_data_prep.splits import Splits
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,10 +32,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--split", choices=("train", "valid", "test"), default="test", help="default: test"
     )
-    parser.add_argument("--length", type=int, required=True, help="window length in bases")
-    parser.add_argument("--windows", type=int, required=True, help="how many, over all species")
+    length = parser.add_mutually_exclusive_group(required=True)
+    length.add_argument("--length", type=int, help="window length in bases")
+    length.add_argument(
+        "--lengths",
+        metavar="LIST",
+        help="several: 2^10..2^20 for each power of two, or 1024,2^14,1000000",
+    )
+    parser.add_argument(
+        "--windows", type=int, required=True, help="how many of a length, over all species"
+    )
     parser.add_argument("--seed", type=int, default=0, help="default 0")
-    parser.add_argument("--output", required=True, metavar="PARQUET", help="the file to write")
+    parser.add_argument(
+        "--output",
+        required=True,
+        metavar="PATH",
+        help="the file, or for --lengths the folder, to write",
+    )
     rule = parser.add_mutually_exclusive_group()
     rule.add_argument(
         "--weight-by-length",
@@ -47,20 +74,74 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the subcommand and return its exit code."""
+    from pathlib import Path
+
     from genomamba_data_prep import splits
     from genomamba_data_prep.errors import InputError
-    from genomamba_data_prep.manifests import Origin, draw_manifest, write_manifest
+    from genomamba_data_prep.manifests import write_manifest
     from genomamba_data_prep.species_set import SpeciesSet
-    from genomamba_data_prep.windows import Stream, WindowSampler
 
     if args.windows < 1:
         raise InputError(f"expected --windows of at least 1, got {args.windows}")
+    output = Path(args.output)
+    if args.lengths is None:
+        outputs = {args.length: output}
+    else:
+        name = f"{args.split}-{{}}.parquet"
+        outputs = {length: output / name.format(length) for length in read_lengths(args.lengths)}
     species_set = SpeciesSet.open(args.set)
     assigned = splits.read(args.splits, species_set)
+    # All are drawn before any is written, and those that are there are compared first, so that a
+    # mistake leaves nothing half done.
+    drawn = {path: _draw(args, length, species_set, assigned) for length, path in outputs.items()}
+    if args.lengths is not None:
+        output.mkdir(parents=True, exist_ok=True)
+    for path in sorted(drawn, key=lambda path: not path.exists()):
+        table, origin = drawn[path]
+        written = write_manifest(path, table, origin, force=args.force)
+        state = (
+            f"{len(table)} windows of {origin.length} bases" if written else "already up to date"
+        )
+        print(f"{path}: {state}", file=sys.stderr)
+    return 0
+
+
+def read_lengths(text: str) -> list[int]:
+    """Window lengths: A..B for each power of two from A to B, or a list; a number may be 2^k.
+
+    Raises:
+        InputError: anything else.
+    """
+    from genomamba_data_prep.errors import InputError
+
+    def number(field: str) -> int:
+        base, power, exponent = field.strip().partition("^")
+        if base.isdigit() and (not power or (base == "2" and exponent.isdigit())):
+            return 2 ** int(exponent) if power and int(exponent) < 63 else int(base)
+        raise InputError(f"expected --lengths like 2^10..2^20 or 1024,2^14, got {text!r}")
+
+    first, span, last = text.partition("..")
+    if not span:
+        lengths = [number(field) for field in text.split(",")]
+    else:
+        low, high = number(first), number(last)
+        lengths = [2**k for k in range(63) if low <= 2**k <= high]
+        if not lengths or lengths[0] != low or lengths[-1] != high:
+            raise InputError(f"expected --lengths from one power of two to another, got {text!r}")
+    return sorted(set(lengths))
+
+
+def _draw(
+    args: argparse.Namespace, length: int, species_set: SpeciesSet, assigned: Splits
+) -> tuple[Table, Origin]:
+    """A manifest's rows and how they were drawn; says on stderr what was not used."""
+    from genomamba_data_prep.manifests import Origin, draw_manifest
+    from genomamba_data_prep.windows import Stream, WindowSampler
+
     sampler = WindowSampler(
         species_set,
         assigned.intervals(args.split),
-        args.length,
+        length,
         seed=args.seed,
         weight_by_length=args.weight_by_length,
         max_n_fraction=args.max_n_fraction,
@@ -71,7 +152,7 @@ def run(args: argparse.Namespace) -> int:
     table, refused = draw_manifest(sampler, args.windows)
     origin = Origin(
         seed=args.seed,
-        length=args.length,
+        length=length,
         classes=species_set.classes,
         set_digest=species_set.digest,
         split=args.split,
@@ -81,11 +162,10 @@ def run(args: argparse.Namespace) -> int:
         reverse_complement=args.reverse_complement,
         refused=refused,
     )
-    written = write_manifest(args.output, table, origin, force=args.force)
     for reason, count in sampler.dropped.items():
-        print(f"not used: {count} interval(s) {reason}", file=sys.stderr)
+        print(f"{length}: not used: {count} interval(s) {reason}", file=sys.stderr)
     for reason, count in refused.items():
-        print(f"refused and drawn again: {count} window(s) with {reason}", file=sys.stderr)
-    state = f"{len(table)} windows of {args.length} bases" if written else "already up to date"
-    print(f"{args.output}: {state}", file=sys.stderr)
-    return 0
+        print(
+            f"{length}: refused and drawn again: {count} window(s) with {reason}", file=sys.stderr
+        )
+    return table, origin

@@ -111,10 +111,12 @@ class WindowSampler:
     def _usable(self, intervals: Sequence[Interval]) -> list[Interval]:
         """The intervals that can hold a window, grouped by class and record."""
         usable: dict[str, dict[str, list[Interval]]] = {s: {} for s in self.species_set.classes}
-        longest = dict.fromkeys(self.species_set.classes, 0)
+        longest: dict[str, Interval] = {}
         for interval in intervals:
             species, record, start, end, _ = interval
-            longest[species] = max(longest[species], end - start)
+            other = longest.setdefault(species, interval)
+            if end - start > other.end - other.start:
+                longest[species] = interval
             if end - start < self.length:
                 self.dropped["shorter than the window"] += 1
             elif self._n_of(species, record) == self.species_set.length(species, record):
@@ -123,13 +125,27 @@ class WindowSampler:
                 usable[species].setdefault(record, []).append(interval)
         for species, records in usable.items():
             if not records:
-                raise InputError(
-                    f"the species {species} has no interval of at least {self.length} bases to "
-                    f"draw windows from; the longest has {longest[species]}",
-                    file=self.species_set.path,
-                    fix="Use a shorter window, or give every species longer intervals",
-                )
+                raise self._too_long(species, longest.get(species))
         return [i for records in usable.values() for own in records.values() for i in own]
+
+    def _too_long(self, species: str, longest: Interval | None) -> InputError:
+        """The error that says that no window of a species fits anywhere."""
+        records = self.species_set.records(species)
+        record = max(records, key=lambda name: self.species_set.length(species, name))
+        bases = self.species_set.length(species, record)
+        if bases < self.length:
+            found = f"its longest record is {record} with {bases} bases"
+        elif longest is None:
+            found = "the split has none of it"
+        else:
+            found = f"the longest is {longest.record} {longest.start}-{longest.end}, "
+            found += f"{longest.end - longest.start} bases"
+        return InputError(
+            f"the species {species} has no interval of at least {self.length} bases to draw "
+            f"windows from; {found}",
+            file=self.species_set.path,
+            fix="Use a shorter window, or give every species longer intervals",
+        )
 
     def _n_of(self, species: str, record: str) -> int:
         name = self.species_set.records(species)[record]

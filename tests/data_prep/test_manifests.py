@@ -223,8 +223,11 @@ def test_one_base_is_enough_to_overlap(path: Path, left: int, right: int, overla
     ("options", "message"),
     [
         (("--windows", "0"), "--windows of at least 1"),
-        (("--length", "801"), "no interval of at least 801 bases .* the longest has 800"),
-        (("--split", "valid"), "the longest has 0"),
+        (
+            ("--length", "801"),
+            "no interval of at least 801 bases .* longest record is chr1 with 800",
+        ),
+        (("--split", "valid"), "the split has none of it"),
         (("--max-n-fraction", "1"), "max_n_fraction"),
         (("--seed", "-3"), "seed"),
     ],
@@ -233,3 +236,48 @@ def test_refusals_leave_nothing(path: Path, options: tuple[str, ...], message: s
     with pytest.raises(InputError, match=message):
         draw(path, *options)
     assert not [file for file in path.parent.iterdir() if "parquet" in file.name]
+
+
+def test_a_manifest_for_each_length(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = path.parent / "manifests"
+    fixed = ["--splits", str(path.parent / "splits.tsv"), "--windows", "9"]
+    many = ["manifest", str(path), *fixed, "--max-n-fraction", "0.3", "--output", str(folder)]
+    assert prepare([*many, "--lengths", "2^4..2^7"]) == 0
+    names = {f"test-{length}.parquet" for length in (16, 32, 64, 128)}
+    assert {p.name for p in folder.iterdir()} == names | {f"{name}.sha256" for name in names}
+    for length in (16, 32, 64, 128):
+        manifest = read_manifest(folder / f"test-{length}.parquet", SpeciesSet.read(path))
+        assert manifest.length == length
+        assert len(manifest) == 9
+    single = draw(path, "--length", "64", "--windows", "9")
+    assert pq.read_table(single).equals(pq.read_table(folder / "test-64.parquet"))
+    capsys.readouterr()
+    assert prepare([*many, "--lengths", "16,2^6"]) == 0
+    assert capsys.readouterr().err.count("already up to date") == 2
+    # One that differs: refused before any other is written.
+    with pytest.raises(InputError, match=r"test-32\.parquet: exists"):
+        prepare([*many, "--lengths", "2^5..2^8", "--seed", "2"])
+    with pytest.raises(InputError, match="longest record is chr1 with 800 bases"):
+        prepare([*many[:-1], str(path.parent / "new"), "--lengths", "2^4..2^10"])
+    assert not (folder / "test-256.parquet").exists()
+    assert not (path.parent / "new").exists()
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x", "2^", "3^2", "16..", "2^6..2^5", "100..2^9", "2^4..2^5..8"]
+)
+def test_refused_lengths(path: Path, text: str) -> None:
+    options = ["--splits", str(path.parent / "splits.tsv"), "--windows", "9", "--output", "x"]
+    with pytest.raises(InputError, match="expected --lengths"):
+        prepare(["manifest", str(path), *options, "--lengths", text])
+
+
+def test_no_window_fits(path: Path) -> None:
+    (path.parent / "splits.tsv").write_text(
+        "species\trecord\tstart\tend\tsplit\n"
+        + "".join(f"{species}\tchr2\t5\t100\ttest\n" for species in GENOMES)
+    )
+    with pytest.raises(InputError, match=r"at least 200 bases .* longest is chr2 5-100, 95 bases"):
+        draw(path, "--length", "200")
+    with pytest.raises(InputError, match="the split has none of it"):
+        draw(path, "--length", "200", "--split", "train")
