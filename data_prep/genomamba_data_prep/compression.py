@@ -57,10 +57,10 @@ def decompressed(blocks: Iterable[bytes], path: Path) -> Iterator[bytes]:
 
 def _gunzip(blocks: Iterable[bytes], path: Path) -> Iterator[bytes]:
     member = zlib.decompressobj(GZIP_FORMAT)
-    is_bgzip, tail = None, b""
+    has_eof, tail = None, b""
     for block in blocks:
-        if is_bgzip is None:
-            is_bgzip = _is_bgzip(block)
+        if has_eof is None:
+            has_eof = is_bgzip(block)
         tail = (tail + block[-len(BGZIP_EOF) :])[-len(BGZIP_EOF) :]
         while block:
             if member.eof:
@@ -78,7 +78,7 @@ def _gunzip(blocks: Iterable[bytes], path: Path) -> Iterator[bytes]:
         raise InputError(
             "the gzip file is cut short", file=path, fix="Download or compress it again"
         )
-    if is_bgzip and tail != BGZIP_EOF:
+    if has_eof and tail != BGZIP_EOF:
         raise InputError(
             "the bgzip file has no EOF block, so that its end is probably missing",
             file=path,
@@ -86,6 +86,6 @@ def _gunzip(blocks: Iterable[bytes], path: Path) -> Iterator[bytes]:
         )
 
 
-def _is_bgzip(start: bytes) -> bool:
+def is_bgzip(start: bytes) -> bool:
     """Whether a gzip header has the extra field (flag 4) BC; every writer puts it first."""
     return start[2:4] == b"\x08\x04" and start[12:14] == b"BC"

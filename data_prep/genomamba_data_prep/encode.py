@@ -82,7 +82,7 @@ def current_store(
     sources = store.manifest.sources
     if [source.bytes for source in sources] == [_size(path) for path in fastas]:
         with Progress("comparing with the store", sum(source.bytes for source in sources)) as bar:
-            files = [_HashedFile(path, bar) for path in fastas]
+            files = [HashedFile(path, bar) for path in fastas]
             same = all(
                 file.read_all().sha256 == source.sha256
                 for file, source in zip(files, sources, strict=True)
@@ -159,7 +159,7 @@ def _write_codes(
             n_runs.add(codes, n)
 
         for fasta in fastas:
-            hashed = _HashedFile(fasta, bar)
+            hashed = HashedFile(fasta, bar)
             pieces = read_pieces(decompressed(hashed, fasta), fasta, names)
             offset = records[-1].offset + records[-1].length if records else 0
             new = count_records(pieces, offset, write)
@@ -216,7 +216,7 @@ class _Counts:
         self.uracil += piece.uracil
 
 
-class _HashedFile:
+class HashedFile:
     """A file's raw blocks, hashed as they pass."""
 
     def __init__(self, path: FastaPath, progress: Progress) -> None:

@@ -1,8 +1,9 @@
 """A species set: which genomes are told apart, and in which order their classes are numbered.
 
-The file is a TSV with the columns species, store and, where stores name the same chromosome
-differently, record_names: a TSV (record, name) that gives a store's records the names that the set
-has in common. Paths are relative to the file. Splits and manifests speak of common names only.
+The file is a TSV with the columns species, store (a store's folder, or a FASTA file to be read in
+place) and, where stores name the same chromosome differently, record_names: a TSV (record, name)
+that gives a store's records the names that the set has in common. Paths are relative to the file.
+Splits and manifests speak of common names only.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from genomamba_data_prep.errors import InputError
+from genomamba_data_prep.fasta_genome import FastaGenome, is_fasta
 from genomamba_data_prep.store import Store
 from genomamba_data_prep.tables import read_table
 
@@ -42,13 +44,13 @@ class SpeciesSet:
 
     @classmethod
     def open(cls, path: str | Path) -> SpeciesSet:
-        """A set's TSV, or a store's folder as a set of one species.
+        """A set's TSV, or a store's folder or a FASTA file as a set of one species.
 
         Raises:
-            InputError: as `read` and `Store.open`.
+            InputError: as `read` and `open_genome`.
         """
         path = Path(path)
-        return cls.of(Store.open(path)) if path.is_dir() else cls.read(path)
+        return cls.of(open_genome(path)) if path.is_dir() or is_fasta(path) else cls.read(path)
 
     @classmethod
     def of(cls, store: Store) -> SpeciesSet:
@@ -71,7 +73,7 @@ class SpeciesSet:
             species = row["species"]
             if species in stores:
                 raise InputError(f"the species {species!r} is named twice", file=path, line=line)
-            store = Store.open(path.parent / row["store"])
+            store = open_genome(path.parent / row["store"])
             stores[species] = store
             renamed = (
                 _read_names(path.parent / row["record_names"], store) if row["record_names"] else {}
@@ -89,6 +91,15 @@ class SpeciesSet:
 
     def __repr__(self) -> str:
         return f"SpeciesSet({str(self.path)!r}, {', '.join(self.classes)})"
+
+
+def open_genome(path: Path) -> Store:
+    """A store's folder, or a FASTA file that is read in place.
+
+    Raises:
+        InputError: as `Store.open` and `FastaGenome.open`.
+    """
+    return FastaGenome.open(path) if path.is_file() else Store.open(path)
 
 
 def _read_names(path: Path, store: Store) -> dict[str, str]:

@@ -232,6 +232,19 @@ class Store:
             InputError: no such record.
             ValueError: the interval is not within the record.
         """
+        place = self._place(record, start, end)
+        return self.view(record)[place]
+
+    def view(self, record: str) -> Codes:
+        """All codes of a record, to be sliced."""
+        if self._codes is None:
+            # np.asarray: a plain array over the map; slices of np.memmap itself are slow to make.
+            self._codes = np.asarray(np.memmap(self.path / CODES_NAME, dtype=np.uint8, mode="r"))
+        place = self.records[record]
+        return self._codes[place.offset : place.offset + place.length]
+
+    def _place(self, record: str, start: int, end: int | None) -> slice:
+        """The checked interval."""
         place = self.records.get(record)
         if place is None:
             raise self.unknown_record(record)
@@ -242,10 +255,12 @@ class Store:
                 f"expected 0 <= start <= end <= {place.length} in record {record}, "
                 f"got start {start}, end {end}"
             )
-        if self._codes is None:
-            # np.asarray: a plain array over the map; slices of np.memmap itself are slow to make.
-            self._codes = np.asarray(np.memmap(self.path / CODES_NAME, dtype=np.uint8, mode="r"))
-        return self._codes[place.offset + start : place.offset + end]
+        return slice(start, end)
+
+    @property
+    def runs_path(self) -> Path:
+        """The file of the runs of N."""
+        return self.path / N_RUNS_NAME
 
     @property
     def n_index(self) -> NIndex | None:
@@ -256,7 +271,7 @@ class Store:
         """
         if self._n_index is None and self.manifest.n_runs is not None:
             expected = sum(record.n for record in self.manifest.records)
-            self._n_index = NIndex.read(self.path / N_RUNS_NAME, expected)
+            self._n_index = NIndex.read(self.runs_path, expected)
         return self._n_index
 
     def unknown_record(self, record: str) -> InputError:

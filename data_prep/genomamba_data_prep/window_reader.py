@@ -37,9 +37,9 @@ class WindowReader:
 
     @property
     def views(self) -> list[Codes]:
-        """Each record's codes, a view of its store's memory map."""
+        """Each record's codes: a view of its store's memory map, or what fetches from a FASTA."""
         if self._views is None:
-            self._views = [store.codes(record) for store, record in self._records]
+            self._views = [store.view(record) for store, record in self._records]
         return self._views
 
     def count_n(self, record: Int64, start: Int64, length: int) -> Int64:

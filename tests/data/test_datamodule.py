@@ -145,3 +145,18 @@ def test_one_species_cannot_be_told_apart(data: Any) -> None:
     data.splits.write_text("\n".join(text[:5]) + "\n")
     with pytest.raises(InputError, match="at least two species"):
         make(data).setup("fit")
+
+
+def test_fasta_files_give_the_bits_of_their_stores(data: Any) -> None:
+    encoded = make(data)
+    encoded.setup("fit")
+    expected = take(encoded.train_dataloader(), 6)
+    rows = "".join(f"{species}\t{species}.fa\n" for species in encoded.classes)
+    data.species_set.write_text("species\tstore\n" + rows)
+    for workers in (0, 2):
+        direct = make(data, num_workers=workers)
+        assert direct.describe() == encoded.describe()
+        direct.setup("fit")
+        for batch, other in zip(take(direct.train_dataloader(), 6), expected, strict=True):
+            assert torch.equal(batch.codes, other.codes)
+            assert torch.equal(batch.labels, other.labels)
