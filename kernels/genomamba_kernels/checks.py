@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 
 DATA_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_checked = WeakTensorKeyDictionary()  # tensors on a GPU that are finite, and their version then
 
 
 def accumulate_dtype(data: Tensor) -> torch.dtype:
@@ -43,6 +45,25 @@ def check_accumulate_dtype(name: str, value: Tensor, data: Tensor) -> None:
     if value.dtype not in allowed:
         wanted = " or ".join(sorted(map(str, allowed)))
         raise ValueError(f"{name}: expected {wanted} for data of {data.dtype}, got {value.dtype}")
+
+
+def check_finite(name: str, value: Tensor) -> None:
+    """Refuses NaN and infinity.
+
+    On a GPU the host must wait for the answer, so a tensor is looked at only once, until it is
+    changed; and not at all while a CUDA graph is captured, where waiting is not allowed.
+    """
+    if value.is_meta:
+        return
+    remember = value.is_cuda and not value.is_inference()  # inference tensors have no version
+    if value.is_cuda and torch.cuda.is_current_stream_capturing():
+        return
+    if remember and _checked.get(value) == value._version:
+        return
+    if not bool(value.isfinite().all()):
+        raise ValueError(f"{name}: expected finite values, got NaN or infinity")
+    if remember:
+        _checked[value] = value._version
 
 
 def check_seq_idx(seq_idx: object, batch: int, length: int, like: Tensor) -> None:

@@ -11,7 +11,12 @@ import torch
 from torch import Tensor
 
 from genomamba_kernels.backends import check_triton, resolve_backend
-from genomamba_kernels.checks import check_accumulate_dtype, check_seq_idx, check_tensor
+from genomamba_kernels.checks import (
+    check_accumulate_dtype,
+    check_finite,
+    check_seq_idx,
+    check_tensor,
+)
 from genomamba_kernels.packing import sequence_starts
 from genomamba_kernels.selective_scan.autograd import selective_scan_torch
 from genomamba_kernels.selective_scan.inputs import ScanInputs
@@ -74,6 +79,7 @@ def selective_scan(
     check_tensor("delta", delta, "(B, L, D)", (batch, length, channels), u)
     check_tensor("A", A, "(D, N)", (channels, -1), u)
     check_accumulate_dtype("A", A, u)
+    check_finite("A", A)
     states = A.shape[1]
     if isinstance(B, Tensor) and B.dim() == 4:
         check_tensor("B", B, "(B, L, G, N)", (batch, length, -1, states), u)
