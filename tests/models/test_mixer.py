@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from genomamba.models import MambaConfig, MambaForPretraining, MambaMixer
 from genomamba.models.norm import RMSNorm
+from genomamba.models.state import LayerState
 
 
 def test_step_sizes_start_log_uniform() -> None:
@@ -84,6 +85,49 @@ def test_the_mixer_is_the_papers_formula(config: MambaConfig) -> None:
     y, state = mixer(x)
     torch.testing.assert_close(y, expected)
     torch.testing.assert_close(state.scan.double(), h)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's, on overflow
+def test_backends_agree(config: MambaConfig) -> None:
+    """Output, states and the gradient of every parameter, packed rows and a state to start with."""
+    pytest.importorskip("triton")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    x = torch.randn(1, 11, config.d_model, device=device)
+    seq_idx = torch.tensor([[0] * 4 + [1] * 7], dtype=torch.int32, device=device)
+    d_inner = config.d_inner
+    state = LayerState(torch.randn(1, 2, d_inner), torch.randn(1, d_inner, config.d_state))
+    state = LayerState(*(part.to(device) for part in state))
+    mixer = MambaMixer(config).to(device)
+    results = {}
+    for backend in ("reference", "torch", "triton"):
+        mixer.backend = backend
+        y, after = mixer(x, state, seq_idx)
+        parameters = dict(mixer.named_parameters())
+        grads = torch.autograd.grad(y.square().sum(), list(parameters.values()))
+        results[backend] = dict(zip(parameters, grads, strict=True)) | {"y": y} | after._asdict()
+    for backend in ("torch", "triton"):
+        for name, expected in results["reference"].items():
+            scale = expected.abs().max().item()
+            torch.testing.assert_close(
+                results[backend][name], expected, rtol=0, atol=1e-4 * scale, msg=name
+            )
+
+
+@pytest.mark.parametrize("backend", ["torch", "reference"])
+def test_autocast_rounds_the_data_and_not_the_parameters(config: MambaConfig, backend: str) -> None:
+    mixer = MambaMixer(dataclasses.replace(config, backend=backend))
+    x = torch.randn(2, 13, config.d_model)
+    exact, _ = mixer(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        y, state = mixer(x)
+    assert y.dtype == state.conv.dtype == torch.bfloat16
+    assert state.scan.dtype == torch.float32
+    assert (y - exact).square().mean().sqrt() < 0.02 * exact.square().mean().sqrt()
+    y.float().square().sum().backward()
+    for name, parameter in mixer.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.dtype == torch.float32, name
+        assert parameter.grad.isfinite().all(), name
 
 
 @pytest.mark.parametrize("scale", [1e-18, 1.0, 1e18])
