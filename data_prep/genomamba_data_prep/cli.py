@@ -14,6 +14,7 @@ from genomamba_data_prep import (
     encode_command,
     inspect_command,
     manifest_command,
+    names_command,
     split_command,
 )
 from genomamba_data_prep.simulate import bayes_command
@@ -23,6 +24,7 @@ SUBCOMMANDS: dict[str, tuple[ModuleType, str]] = {
     "download": (download_command, "fetch published genomes, checked, or take them from a folder"),
     "encode": (encode_command, "check FASTA files and encode them into a store"),
     "inspect": (inspect_command, "print a store's or a FASTA's records as a table"),
+    "names": (names_command, "name chromosomes after their human homologues, from FASTA headers"),
     "split": (split_command, "assign records or BED intervals to train, valid and test"),
     "manifest": (manifest_command, "draw a frozen evaluation set from a split"),
     "simulate": (simulate_command, "simulate a clade of species with a known signal"),
