@@ -6,6 +6,7 @@ every border that a long sequence crosses: tiles, saved states, segments, blocks
 
 from __future__ import annotations
 
+import math
 import sys
 
 import pytest
@@ -17,7 +18,8 @@ pytest.importorskip("triton")
 
 from genomamba_kernels import selective_scan  # noqa: E402
 from genomamba_kernels.selective_scan import triton_autograd  # noqa: E402
-from genomamba_kernels.selective_scan.triton_layout import collect, to_tiles  # noqa: E402
+from genomamba_kernels.selective_scan.inputs import ScanInputs  # noqa: E402
+from genomamba_kernels.selective_scan.triton_layout import collect, share  # noqa: E402
 from genomamba_kernels.selective_scan.triton_plan import (  # noqa: E402
     Blocks,
     Plan,
@@ -145,9 +147,16 @@ def test_same_inputs_give_the_same_bits(scan):
 
 def test_tiles_and_back():
     x = torch.randn(2, 80, 2, 5, device=DEVICE)[:, :67]
-    tiles = to_tiles(x, 128, 8)
+    A = torch.randn(70, 5, device=DEVICE)
+    unused = torch.empty(0)
+    inputs = ScanInputs(unused, unused, A, x, 2 * x, None, None, None, False, None)
+    shared = share(inputs, SMALL)
+    tiles = shared.B
     assert torch.equal(tiles.permute(0, 2, 4, 1, 3).flatten(1, 2)[:, :67, :, :5], x)
     assert not tiles[..., 5, :].any()
+    assert torch.equal(shared.C, 2 * tiles)
+    torch.testing.assert_close(shared.a[:5].T, A / math.log(2))
+    assert not shared.a[5].any()
     parts = torch.stack([tiles, 2 * tiles], dim=-2).expand(3, *[-1] * 6).contiguous()
     grad_B, grad_C = collect(parts, x, x)
     torch.testing.assert_close(grad_B, 3 * x)

@@ -20,7 +20,8 @@ from genomamba_kernels.causal_conv1d.triton_launch import conv_backward, conv_fo
 from genomamba_kernels.mamba_inner.inputs import InnerInputs
 from genomamba_kernels.packing import sequence_starts
 from genomamba_kernels.selective_scan.inputs import ScanInputs
-from genomamba_kernels.selective_scan.triton_launch import scan_backward, scan_forward, share
+from genomamba_kernels.selective_scan.triton_launch import scan_backward, scan_forward
+from genomamba_kernels.selective_scan.triton_layout import share
 from genomamba_kernels.selective_scan.triton_plan import DEFAULT_PLAN
 
 PIECE = 2**26  # channel-positions: enough of them fill the card
@@ -131,8 +132,8 @@ def forward_piece(
     """Writes the piece's y; returns the scan's state after it (rows, D, N), and what to save."""
     scan = prepare(inputs, piece).scan
     plan = DEFAULT_PLAN
-    _, state, saved = scan_forward(scan, share(scan, plan), scan_state, plan, save, y=piece.of(y))
-    return state.mT, saved
+    result = scan_forward(scan, share(scan, plan), scan_state, plan, save, y=piece.of(y))
+    return result.final_state, result.saved
 
 
 class Sums(NamedTuple):

@@ -13,11 +13,10 @@ from torch.autograd.function import once_differentiable
 
 from genomamba_kernels.selective_scan.inputs import ScanInputs
 from genomamba_kernels.selective_scan.triton_launch import (
-    Shared,
     scan_backward,
     scan_forward,
-    share,
 )
+from genomamba_kernels.selective_scan.triton_layout import Shared, share
 from genomamba_kernels.selective_scan.triton_plan import DEFAULT_PLAN, Plan
 
 
@@ -35,14 +34,14 @@ class TritonScan(torch.autograd.Function):
         inputs = ScanInputs(*arguments)
         shared = share(inputs, plan)
         save = any(ctx.needs_input_grad)
-        y, final_state, saved = scan_forward(inputs, shared, initial_state, plan, save)
+        result = scan_forward(inputs, shared, initial_state, plan, save)
         ctx.set_materialize_grads(False)
         ctx.plan = plan
         ctx.delta_softplus = inputs.delta_softplus
         ctx.has_initial_state = initial_state is not None
         if save:
-            ctx.save_for_backward(saved, *shared, *inputs._replace(delta_softplus=None))
-        return y, final_state.mT.contiguous()
+            ctx.save_for_backward(result.saved, *shared, *inputs._replace(delta_softplus=None))
+        return result.y, result.final_state
 
     @staticmethod
     @once_differentiable

@@ -8,7 +8,8 @@ The length is cut into segments, so that a single long sequence fills the card. 
     pass_states     (triton_states.py) chains the segments: the state that enters each
     scan            each segment again, from the state that enters: the outputs
 
-With one segment the last kernel is all there is.
+With one segment the last kernel is all there is. What its loop over the states does not wait for
+is read ahead: the next state's numbers in every turn, the next tile's rows in the last one.
 
 Letters: B batch, L length, D channels, N states (an even number), G groups, S segments, T steps a
 tile, W channels a program, K steps between the states that backward starts from.
@@ -27,6 +28,7 @@ from genomamba_kernels.selective_scan.triton_tiles import (
     load_scalars,
     load_vector,
     products,
+    read_rows,
     restart,
     sigmoid,
     step_sizes,
@@ -34,10 +36,11 @@ from genomamba_kernels.selective_scan.triton_tiles import (
     store_row,
     touch_rows,
     touch_tile,
+    widen,
 )
 
 # Sizes that the kernels are not compiled for: a loop of known length would be unrolled.
-SIZES = ["L", "padded_L", "S", "segment_length", "N"]
+SIZES = ["L", "padded_L", "R", "S", "segment_length", "N", "TRUE_N"]
 
 
 @triton.jit
@@ -65,7 +68,7 @@ def segment_ends_kernel(
     a_ptr,  # (N, D), A log2(e)
     B_ptr,  # (B, G, padded L / T, N, T)
     starts_ptr,  # (B, padded L / T), bit i of a word: a sequence begins at step i of the tile
-    state_ptr,  # (B, S, N, D), in: zero, out: the state that each segment leaves
+    state_ptr,  # (B, S, N, D), out: the state that each segment leaves
     decay_ptr,  # (B, S, D), out: the sum of q over each segment, infinite where one restarts
     u_row,
     delta_row,
@@ -97,6 +100,9 @@ def segment_ends_kernel(
     w = d - first
     never = L < 0
     bias = load_vector(bias_ptr, d, mask)
+
+    for n in range(N):
+        store_lanes(state_ptr + n * D, tl.zeros([W], tl.float32), mask, EVEN)
 
     total = tl.zeros([W], tl.float32)
     for t in range(begin, end, T):
@@ -137,6 +143,18 @@ def segment_ends_kernel(
     tl.store(decay_ptr + (row * S + segment) * D + d, total, mask=mask)
 
 
+@triton.jit
+def advance_state(h, a, Bs, Cs, qs, bs, ys, starts, T: tl.constexpr, PACKED: tl.constexpr):
+    """One state over a tile: h after it, and the outputs with this state's part added."""
+    sums = ()
+    for i in tl.static_range(T):
+        if PACKED:
+            h = restart(h, starts, i)
+        h = tl.exp2(qs[i] * a) * h + Bs[i] * bs[i]
+        sums = sums + (ys[i] + Cs[i] * h,)
+    return h, sums
+
+
 @triton.jit(do_not_specialize=SIZES)
 def scan_kernel(
     u_ptr,  # (B, L, D)
@@ -149,16 +167,20 @@ def scan_kernel(
     B_ptr,  # (B, G, padded L / T, N, T)
     C_ptr,  # (B, G, padded L / T, N, T)
     starts_ptr,  # (B, padded L / T)
-    state_ptr,  # (B, S, N, D), in: the state that enters each segment, out: that leaves it
-    saved_ptr,  # (B, padded L / K, N, D), out: the state before every K-th step
+    entering_ptr,  # (B, S, N, D), the state that enters each segment; zero if absent
+    state_ptr,  # ([B padded L / K] + B S, N, D), out: states before every K-th step, if saved;
+    # the state that leaves each segment
+    final_ptr,  # (B, D, true N), out: the state that leaves each row
     u_row,
     delta_row,
     z_row,
     L,
     padded_L,
+    R,  # rows B
     S,
     segment_length,
     N,
+    TRUE_N,
     U_STEP: tl.constexpr,
     DELTA_STEP: tl.constexpr,
     Z_STEP: tl.constexpr,
@@ -167,6 +189,7 @@ def scan_kernel(
     T: tl.constexpr,
     W: tl.constexpr,
     K: tl.constexpr,
+    SAVE: tl.constexpr,
     SOFTPLUS: tl.constexpr,
     EVEN: tl.constexpr,
 ):
@@ -175,80 +198,98 @@ def scan_kernel(
     row, segment, group, _, first, d, mask = locate(S, D, G, W)
     begin = segment * segment_length
     end = tl.minimum(begin + segment_length, L)
-    u_ptr += row * u_row + first
-    delta_ptr += row * delta_row + first
+    w = d - first
+    u_ptr += row * u_row + first + w
+    delta_ptr += row * delta_row + first + w
     if GATED:
-        z_ptr += row * z_row + first
+        z_ptr += row * z_row + first + w
     y_ptr += row * L * D + d
     B_ptr += (row * G + group) * N * padded_L
     C_ptr += (row * G + group) * N * padded_L
-    state_ptr += (row * S + segment) * N * D + d
+    state_ptr += d
     a_ptr += d
-    w = d - first
     never = L < 0
-    if saved_ptr is not None:
-        saved_ptr += row * (padded_L // K) * N * D + d
     bias = load_vector(bias_ptr, d, mask)
     skip = load_vector(D_ptr, d, mask)
 
+    # Where the states are read from and written to: a slot of N x D numbers of state_ptr.
+    chunks = padded_L // K if SAVE else 0
+    working = (R * chunks + row * S + segment) * N * D
+    source = (row * chunks + begin // K) * N * D if SAVE else working
+    for n in range(N):
+        h = tl.zeros([W], tl.float32)
+        if entering_ptr is not None:
+            h = load_lanes(entering_ptr + ((row * S + segment) * N + n) * D + d, mask, EVEN)
+        store_lanes(state_ptr + source + n * D, h, mask, EVEN)
+
+    step = tl.cast(begin, tl.int64)
+    deltas = read_rows(delta_ptr + step * DELTA_STEP, DELTA_STEP, mask, begin, end, T, EVEN)
+    us = read_rows(u_ptr + step * U_STEP, U_STEP, mask, begin, end, T, EVEN)
     for t in range(begin, end, T):
         step = tl.cast(t, tl.int64)
-        deltas = load_rows(delta_ptr + w + step * DELTA_STEP, DELTA_STEP, mask, t, end, T, EVEN)
-        us = load_rows(u_ptr + w + step * U_STEP, U_STEP, mask, t, end, T, EVEN)
-        qs = step_sizes(deltas, bias, t, end, T, SOFTPLUS, EVEN)
-        bs = products(qs, us, T)
-        ys = ()
-        for i in tl.static_range(T):
-            ys = ys + (skip * us[i],)
-        starts = tl.load(starts_ptr + (row * padded_L + t) // T) if PACKED else 0
-
-        ahead = tl.cast(tl.minimum(t + T, end - T), tl.int64)
-        if EVEN:
-            near_delta = touch_rows(delta_ptr + ahead * DELTA_STEP, DELTA_STEP, T, W)
-            near_u = touch_rows(u_ptr + ahead * U_STEP, U_STEP, T, W)
-            near_B = touch_tile(B_ptr + ahead * N, N * T)
-            near_C = touch_tile(C_ptr + ahead * N, N * T)
-            if GATED:
-                near_z = touch_rows(z_ptr + step * Z_STEP, Z_STEP, T, W)
-        h = load_lanes(state_ptr, mask, EVEN)
+        target = working
+        if SAVE:  # noqa: SIM102  (known to the compiler)
+            if (t + T < end) & ((t + T) % K == 0):
+                target = (row * chunks + (t + T) // K) * N * D
+        h = load_lanes(state_ptr + source, mask, EVEN)
         a = load_lanes(a_ptr, mask, EVEN)
         Bs = load_scalars(B_ptr + step * N, T)
         Cs = load_scalars(C_ptr + step * N, T)
-        for pair in range(0, N, 2):
+        qs = step_sizes(widen(deltas, T), bias, t, end, T, SOFTPLUS, EVEN)
+        bs = products(qs, widen(us, T), T)
+        ys = ()
+        for i in tl.static_range(T):
+            ys = ys + (skip * us[i].to(tl.float32),)
+        starts = tl.load(starts_ptr + (row * padded_L + t) // T) if PACKED else 0
+
+        ahead = tl.minimum(t + T, end - T) if EVEN else t + T
+        following = tl.cast(ahead, tl.int64)
+        if EVEN:
+            near_B = touch_tile(B_ptr + following * N, N * T)
+            near_C = touch_tile(C_ptr + following * N, N * T)
+        for pair in range(0, N - 2, 2):
             for k in tl.static_range(2):
                 n = pair + k
-                following = tl.minimum(n + 1, N - 1)
-                next_h = load_lanes(state_ptr + following * D, mask, EVEN)
-                next_a = load_lanes(a_ptr + following * D, mask, EVEN)
-                next_Bs = load_scalars(B_ptr + step * N + following * T, T)
-                next_Cs = load_scalars(C_ptr + step * N + following * T, T)
-                if saved_ptr is not None:  # noqa: SIM102  (known to the compiler)
-                    if t % K == 0:
-                        store_lanes(saved_ptr + ((step // K) * N + n) * D, h, mask, EVEN)
-                sums = ()
-                for i in tl.static_range(T):
-                    if PACKED:
-                        h = restart(h, starts, i)
-                    h = tl.exp2(qs[i] * a) * h + Bs[i] * bs[i]
-                    sums = sums + (ys[i] + Cs[i] * h,)
-                ys = sums
-                store_lanes(state_ptr + n * D, h, mask, EVEN)
+                next_h = load_lanes(state_ptr + source + (n + 1) * D, mask, EVEN)
+                next_a = load_lanes(a_ptr + (n + 1) * D, mask, EVEN)
+                next_Bs = load_scalars(B_ptr + step * N + (n + 1) * T, T)
+                next_Cs = load_scalars(C_ptr + step * N + (n + 1) * T, T)
+                h, ys = advance_state(h, a, Bs, Cs, qs, bs, ys, starts, T, PACKED)
+                store_lanes(state_ptr + target + n * D, h, mask, EVEN)
                 h = next_h
                 a = next_a
                 Bs = next_Bs
                 Cs = next_Cs
 
+        # The last two states, where registers are free for rows.
+        last_h = load_lanes(state_ptr + source + (N - 1) * D, mask, EVEN)
+        last_a = load_lanes(a_ptr + (N - 1) * D, mask, EVEN)
+        last_Bs = load_scalars(B_ptr + step * N + (N - 1) * T, T)
+        last_Cs = load_scalars(C_ptr + step * N + (N - 1) * T, T)
+        h, ys = advance_state(h, a, Bs, Cs, qs, bs, ys, starts, T, PACKED)
+        store_lanes(state_ptr + target + (N - 2) * D, h, mask, EVEN)
+        deltas = read_rows(
+            delta_ptr + following * DELTA_STEP, DELTA_STEP, mask, ahead, end, T, EVEN
+        )
+        us = read_rows(u_ptr + following * U_STEP, U_STEP, mask, ahead, end, T, EVEN)
+        zs = ()
+        if GATED:
+            zs = read_rows(z_ptr + step * Z_STEP, Z_STEP, mask, t, end, T, EVEN)
+        h, ys = advance_state(last_h, last_a, last_Bs, last_Cs, qs, bs, ys, starts, T, PACKED)
+        store_lanes(state_ptr + target + (N - 1) * D, h, mask, EVEN)
+
+        source = target
         if EVEN:
-            keep(delta_ptr, near_delta, never)
-            keep(u_ptr, near_u, never)
             keep(B_ptr, near_B, never)
             keep(C_ptr, near_C, never)
-            if GATED:
-                keep(z_ptr, near_z, never)
-        if GATED:
-            zs = load_rows(z_ptr + w + step * Z_STEP, Z_STEP, mask, t, end, T, EVEN)
         for i in tl.static_range(T):
             y = ys[i]
             if GATED:
-                y *= zs[i] * sigmoid(zs[i])
+                z = zs[i].to(tl.float32)
+                y *= z * sigmoid(z)
             store_row(y_ptr + step * D + i * D, y, mask, t + i, end, EVEN)
+
+    if final_ptr is not None and segment == S - 1:
+        for n in range(TRUE_N):
+            h = load_lanes(state_ptr + working + n * D, mask, EVEN)
+            tl.store(final_ptr + (row * D + d) * TRUE_N + n, h, mask=mask)

@@ -16,8 +16,9 @@ from genomamba_kernels.selective_scan.triton_backward import (
     segment_gradients_kernel,
 )
 from genomamba_kernels.selective_scan.triton_forward import scan_kernel, segment_ends_kernel
-from genomamba_kernels.selective_scan.triton_layout import STEPS, collect, to_tiles
+from genomamba_kernels.selective_scan.triton_layout import Shared, collect
 from genomamba_kernels.selective_scan.triton_plan import (
+    WARP_CHANNELS,
     Plan,
     ceil_div,
     channel_blocks,
@@ -25,45 +26,23 @@ from genomamba_kernels.selective_scan.triton_plan import (
 )
 from genomamba_kernels.selective_scan.triton_states import pass_states_kernel
 
-LOG2_E = 1.4426950408889634
-
-
-class Shared(NamedTuple):
-    """What the kernels read in another order than the interface's."""
-
-    a: Tensor  # (N, D) float32, A log2(e)
-    B: Tensor  # (B, G, padded L / T, N, T) float32
-    C: Tensor  # (B, G, padded L / T, N, T) float32
-    starts: Tensor | None  # (B, padded L / T) int32
-
 
 def even(x: Tensor) -> Tensor:
     """(..., N, D) with a row of zeros more if N is odd."""
     return F.pad(x, (0, 0, 0, 1)) if x.shape[-2] % 2 else x
 
 
-def start_words(starts: Tensor | None, padded: int, tile: int) -> Tensor | None:
-    """(B, L) bool to (B, padded L / T) int32: bit i is step i of the tile."""
-    if starts is None:
-        return None
-    starts = F.pad(starts, (0, padded - starts.shape[1])).unflatten(1, (-1, tile))
-    bits = torch.arange(tile, device=starts.device, dtype=torch.int32)
-    return (starts.int() << bits).sum(-1, dtype=torch.int32)
-
-
-def share(inputs: ScanInputs, plan: Plan) -> Shared:
-    length = inputs.u.shape[1]
-    padded = ceil_div(length, STEPS) * STEPS
-    return Shared(
-        even(inputs.A.T * LOG2_E).contiguous(),
-        to_tiles(inputs.B, padded, plan.tile),
-        to_tiles(inputs.C, padded, plan.tile),
-        start_words(inputs.starts, padded, plan.tile),
-    )
-
-
 def strides(x: Tensor | None) -> tuple[int, int]:
     return (0, 0) if x is None else (x.stride(0), x.stride(1))
+
+
+class Forward(NamedTuple):
+    """What the scan gives: y is B L D numbers, the rest little beside it but for `saved`."""
+
+    y: Tensor  # (B, L, D)
+    final_state: Tensor  # (B, D, N) float32
+    saved: Tensor | None  # (B padded L / K + more, even N, D), states before every K-th step
+    entering: Tensor | None  # (B, S, even N, D), the state that enters each segment
 
 
 def scan_forward(
@@ -73,10 +52,15 @@ def scan_forward(
     plan: Plan,
     save: bool,
     y: Tensor | None = None,
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """y (B, L, D), the final state (B, N, D) and the states before every K-th step.
+    entering: Tensor | None = None,
+) -> Forward:
+    """Runs the scan.
 
-    A contiguous y may be given, to be written to.
+    Args:
+        initial_state: (B, D, N) float32.
+        save: whether the states that backward needs are kept.
+        y: where to write y, contiguous.
+        entering: an earlier run's with the same arguments, which saves the first pass.
     """
     u, delta, z = inputs.u, inputs.delta, inputs.z
     batch, length, channels = u.shape
@@ -87,8 +71,9 @@ def scan_forward(
     segments, segment_length = cut_length(u, groups, plan.interval, blocks)
     grid = (batch * segments * groups * channel_blocks(channels, groups, width),)
 
-    state = u.new_empty(batch, segments, states, channels, dtype=torch.float32)
-    state[:, 0] = 0.0 if initial_state is None else even(initial_state.mT)
+    def new(*shape: int) -> Tensor:
+        return u.new_empty(shape, dtype=torch.float32)
+
     sizes = {
         "L": length,
         "padded_L": padded,
@@ -101,36 +86,38 @@ def scan_forward(
         "W": width,
         "SOFTPLUS": inputs.delta_softplus,
         "EVEN": length % tile == 0 and (channels // groups) % width == 0,
-        "num_warps": 1,
+        "num_warps": width // min(width, WARP_CHANNELS),
         "maxnreg": blocks.registers,
     }
     u_row, u_step = strides(u)
     delta_row, delta_step = strides(delta)
     z_row, z_step = strides(z)
-    if segments > 1:
-        ends = torch.zeros_like(state)
-        decay = u.new_empty(batch, segments, channels, dtype=torch.float32)
-        segment_ends_kernel[grid](
-            u_ptr=u,
-            delta_ptr=delta,
-            bias_ptr=inputs.delta_bias,
-            a_ptr=shared.a,
-            B_ptr=shared.B,
-            starts_ptr=shared.starts,
-            state_ptr=ends,
-            decay_ptr=decay,
-            u_row=u_row,
-            U_STEP=u_step,
-            delta_row=delta_row,
-            DELTA_STEP=delta_step,
-            **sizes,
-        )
-        pass_states(ends, decay, shared.a, state, reverse=False)
+    chunks = batch * (padded // plan.interval) if save else 0
+    state = new(chunks + batch * segments, states, channels)
+    if entering is None and (segments > 1 or initial_state is not None):
+        entering = new(batch, segments, states, channels)
+        leaving = state[chunks:]
+        decay = new(batch, segments, channels)
+        if segments > 1:
+            segment_ends_kernel[grid](
+                u_ptr=u,
+                delta_ptr=delta,
+                bias_ptr=inputs.delta_bias,
+                a_ptr=shared.a,
+                B_ptr=shared.B,
+                starts_ptr=shared.starts,
+                state_ptr=leaving,
+                decay_ptr=decay,
+                u_row=u_row,
+                U_STEP=u_step,
+                delta_row=delta_row,
+                DELTA_STEP=delta_step,
+                **sizes,
+            )
+        pass_states(leaving, decay, shared.a, initial_state, entering, reverse=False)
     if y is None:
         y = torch.empty_like(u, memory_format=torch.contiguous_format)
-    saved = None
-    if save:
-        saved = u.new_empty(batch, padded // plan.interval, states, channels, dtype=torch.float32)
+    final_state = new(batch, *inputs.A.shape)
     scan_kernel[grid](
         u_ptr=u,
         delta_ptr=delta,
@@ -142,30 +129,43 @@ def scan_forward(
         B_ptr=shared.B,
         C_ptr=shared.C,
         starts_ptr=shared.starts,
+        entering_ptr=entering,
         state_ptr=state,
-        saved_ptr=saved,
+        final_ptr=final_state,
         u_row=u_row,
         U_STEP=u_step,
         delta_row=delta_row,
         DELTA_STEP=delta_step,
         z_row=z_row,
         Z_STEP=z_step,
+        R=batch,
+        TRUE_N=inputs.A.shape[1],
         K=plan.interval,
+        SAVE=save,
         **sizes,
     )
-    return y, state[:, -1, : inputs.A.shape[1]], saved
+    return Forward(y, final_state, state if save else None, entering)
 
 
-def pass_states(leaving: Tensor, decay: Tensor, a: Tensor, entering: Tensor, reverse: bool) -> None:
-    """Fills in what enters every segment but the chain's first."""
-    batch, segments, states, channels = leaving.shape
+def pass_states(
+    leaving: Tensor,
+    decay: Tensor,
+    a: Tensor,
+    given: Tensor | None,
+    entering: Tensor,
+    reverse: bool,
+) -> None:
+    """Writes what enters each segment (B, S, N, D); `given` (B, D, N) enters the chain's first."""
+    batch, segments, states, channels = entering.shape
     width = 8  # few, for more programs
     pass_states_kernel[(batch * states * ceil_div(channels, width),)](
         leaving_ptr=leaving,
         decay_ptr=decay,
         a_ptr=a,
+        given_ptr=given,
         entering_ptr=entering,
         S=segments,
+        TRUE_N=states if given is None else given.shape[2],
         D=channels,
         N=states,
         BLOCK_S=min(triton.next_power_of_2(segments), 64),
@@ -211,7 +211,6 @@ def scan_backward(
         return u.new_empty(shape, dtype=torch.float32)
 
     grad_state = new(batch, segments, states, channels)
-    grad_state[:, -1] = 0.0 if grad_final_state is None else even(grad_final_state.mT)
     delta_row, delta_step = strides(delta)
     z_row, z_step = strides(z)
     grad_row, grad_step = strides(grad_y)
@@ -244,11 +243,11 @@ def scan_backward(
         "num_warps": 1,
         "maxnreg": blocks.registers,
     }
+    ends = torch.zeros_like(grad_state)
+    decay = new(batch, segments, channels)
     if segments > 1:
-        ends = torch.zeros_like(grad_state)
-        decay = new(batch, segments, channels)
         segment_gradients_kernel[grid](grad_state_ptr=ends, decay_ptr=decay, **common)
-        pass_states(ends, decay, shared.a, grad_state, reverse=True)
+    pass_states(ends, decay, shared.a, grad_final_state, grad_state, reverse=True)
 
     contiguous = torch.contiguous_format
     grad_u = torch.empty_like(u, memory_format=contiguous)

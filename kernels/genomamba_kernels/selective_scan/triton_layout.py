@@ -1,5 +1,5 @@
 # pyright: reportArgumentType=false, reportCallIssue=false
-"""B and C in the order the scan's kernels read them, and dB and dC back from theirs.
+"""A, B and C in the order the scan's kernels read them, and dB and dC back from theirs.
 
     interface   (B, L, G, N)                    any floating dtype, any strides
     kernels     (B, G, padded L / T, N, T)      float32: a tile together, time innermost
@@ -10,16 +10,23 @@ stays zero, and steps that leave the state alone.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
+import torch.nn.functional as F
 import triton
 import triton.language as tl
 from torch import Tensor
+
+from genomamba_kernels.selective_scan.inputs import ScanInputs
+from genomamba_kernels.selective_scan.triton_plan import Plan, ceil_div
+from genomamba_kernels.selective_scan.triton_tiles import LOG2_E
 
 STEPS = 64  # a program's; the padded length is a multiple
 
 
 @triton.jit
-def _tile_kernel(
+def _tile(
     x_ptr,  # (B, L, G, N)
     out_ptr,  # (B, G, padded L / T, even N, T)
     row_stride,
@@ -30,17 +37,13 @@ def _tile_kernel(
     padded_L,
     G,
     N,
+    row,
+    group,
+    t,
+    n,
     EVEN_N: tl.constexpr,
     T: tl.constexpr,
-    STEPS: tl.constexpr,
-    WIDTH: tl.constexpr,
 ):
-    pid = tl.program_id(0)
-    blocks = padded_L // STEPS
-    row = (pid // (blocks * G)).to(tl.int64)
-    group = pid // blocks % G
-    t = pid % blocks * STEPS + tl.arange(0, STEPS)[:, None]
-    n = tl.arange(0, WIDTH)[None, :]
     x_ptr += row * row_stride + group * group_stride
     x = tl.load(
         x_ptr + t.to(tl.int64) * step_stride + n * state_stride,
@@ -52,28 +55,98 @@ def _tile_kernel(
     tl.store(out_ptr + at, x.to(tl.float32), mask=n < EVEN_N)
 
 
-def to_tiles(x: Tensor, padded: int, tile: int) -> Tensor:
-    """(B, L, G, N) to (B, G, padded L / T, even N, T) float32."""
-    batch, length, groups, states = x.shape
+@triton.jit(do_not_specialize=["B_row", "C_row", "L", "padded_L"])
+def _share_kernel(
+    A_ptr,  # (D, N)
+    B_ptr,  # (B, L, G, N)
+    C_ptr,  # (B, L, G, N)
+    a_ptr,  # (even N, D), out: A log2(e)
+    tiled_B_ptr,  # (B, G, padded L / T, even N, T), out
+    tiled_C_ptr,  # (B, G, padded L / T, even N, T), out
+    A_channel,
+    A_state,
+    B_row,
+    B_step,
+    B_group,
+    B_state,
+    C_row,
+    C_step,
+    C_group,
+    C_state,
+    L,
+    padded_L,
+    G,
+    N,
+    D: tl.constexpr,
+    EVEN_N: tl.constexpr,
+    T: tl.constexpr,
+    STEPS: tl.constexpr,
+    WIDTH: tl.constexpr,
+):
+    pid = tl.program_id(0)
+    n = tl.arange(0, WIDTH)[None, :]
+    blocks_A: tl.constexpr = (D + STEPS - 1) // STEPS
+    if pid < blocks_A:
+        d = pid * STEPS + tl.arange(0, STEPS)[:, None]
+        inside = (d < D) & (n < N)
+        A = tl.load(A_ptr + d * A_channel + n * A_state, mask=inside, other=0.0)
+        tl.store(a_ptr + n * D + d, A.to(tl.float32) * LOG2_E, mask=(d < D) & (n < EVEN_N))
+    else:
+        pid -= blocks_A
+        blocks = padded_L // STEPS
+        row = (pid // (blocks * G)).to(tl.int64)
+        group = pid // blocks % G
+        t = pid % blocks * STEPS + tl.arange(0, STEPS)[:, None]
+        _tile(
+            B_ptr, tiled_B_ptr, B_row, B_step, B_group, B_state, L, padded_L, G, N,
+            row, group, t, n, EVEN_N, T,
+        )  # fmt: skip
+        _tile(
+            C_ptr, tiled_C_ptr, C_row, C_step, C_group, C_state, L, padded_L, G, N,
+            row, group, t, n, EVEN_N, T,
+        )  # fmt: skip
+
+
+class Shared(NamedTuple):
+    """What all channels or all positions share, in the order in which the kernels read it."""
+
+    a: Tensor  # (even N, D) float32, A log2(e)
+    B: Tensor  # (B, G, padded L / T, even N, T) float32
+    C: Tensor  # (B, G, padded L / T, even N, T) float32
+    starts: Tensor | None  # (B, padded L / T) int32
+
+
+def start_words(starts: Tensor | None, padded: int, tile: int) -> Tensor | None:
+    """(B, L) bool to (B, padded L / T) int32: bit i is step i of the tile."""
+    if starts is None:
+        return None
+    starts = F.pad(starts, (0, padded - starts.shape[1])).unflatten(1, (-1, tile))
+    bits = torch.arange(tile, device=starts.device, dtype=torch.int32)
+    return (starts.int() << bits).sum(-1, dtype=torch.int32)
+
+
+def share(inputs: ScanInputs, plan: Plan) -> Shared:
+    """A, B, C and the starts of packed sequences in the kernels' order."""
+    A, B, C, tile = inputs.A, inputs.B, inputs.C, plan.tile
+    batch, length, groups, states = B.shape
+    channels = A.shape[0]
+    padded = ceil_div(length, STEPS) * STEPS
     even = states + states % 2
-    out = x.new_empty(batch, groups, padded // tile, even, tile, dtype=torch.float32)
-    _tile_kernel[(batch * groups * (padded // STEPS),)](
-        x_ptr=x,
-        out_ptr=out,
-        row_stride=x.stride(0),
-        step_stride=x.stride(1),
-        group_stride=x.stride(2),
-        state_stride=x.stride(3),
-        L=length,
-        padded_L=padded,
-        G=groups,
-        N=states,
-        EVEN_N=even,
-        T=tile,
-        STEPS=STEPS,
-        WIDTH=triton.next_power_of_2(even),
+
+    def new(*shape: int) -> Tensor:
+        return A.new_empty(shape, dtype=torch.float32)
+
+    shared = Shared(
+        new(even, channels),
+        new(batch, groups, padded // tile, even, tile),
+        new(batch, groups, padded // tile, even, tile),
+        start_words(inputs.starts, padded, tile),
     )
-    return out
+    _share_kernel[(ceil_div(channels, STEPS) + batch * groups * (padded // STEPS),)](
+        A, B, C, *shared[:3], *A.stride(), *B.stride(), *C.stride(), length, padded, groups, states,
+        D=channels, EVEN_N=even, T=tile, STEPS=STEPS, WIDTH=triton.next_power_of_2(even),
+    )  # fmt: skip
+    return shared
 
 
 @triton.jit

@@ -16,9 +16,9 @@ from torch import Tensor
 class Blocks(NamedTuple):
     """Sizes of the kernels of one direction."""
 
-    width: int  # W, channels a program: 32, or 64
+    width: int  # W, channels a program: 32, or warps of 64
     registers: int | None  # a lane's at most; the compiler's choice if None
-    resident: int  # programs that keep a multiprocessor busy
+    resident: int  # warps that a multiprocessor holds
     first_pass: float  # time of the pass over all segments but one, over that of the main pass
 
 
@@ -29,14 +29,17 @@ class Plan(NamedTuple):
     backward: Blocks
 
 
+WARP_CHANNELS = 64  # two a lane
 # Measured on one H200: benchmarks/NOTES.md.
 DEFAULT_PLAN = Plan(
     tile=8,
     interval=16,
-    forward=Blocks(64, 128, resident=32, first_pass=0.75),
-    backward=Blocks(64, None, resident=16, first_pass=0.2),
+    forward=Blocks(WARP_CHANNELS, 128, resident=16, first_pass=0.75),
+    backward=Blocks(WARP_CHANNELS, None, resident=8, first_pass=0.2),
 )
-MANY_WAVES = 4  # from here on the last wave's idle programs do not show
+WAVES = 4  # at most; from here on the last one's idle programs do not show
+BUSY = 6.5  # so many warps keep a multiprocessor 1 - 1/e busy
+TAIL = 0.1  # of a wave's time: programs do not end at once
 
 
 def ceil_div(a: int, b: int) -> int:
@@ -58,24 +61,24 @@ def channel_blocks(channels: int, groups: int, width: int) -> int:
 def cut_length(u: Tensor, groups: int, interval: int, blocks: Blocks) -> tuple[int, int]:
     """Number of segments, and the length of each but the last, a multiple of the interval.
 
-    More segments fill the card, but all but one are walked twice. The time of S segments is about
-    that of a wave of programs, times the waves.
+    More segments keep the card busier, but all but one are walked twice.
     """
     batch, length, channels = u.shape
     rows = batch * groups * channel_blocks(channels, groups, blocks.width)
-    resident = _multiprocessors(u.device) * blocks.resident
+    warps = rows * ceil_div(blocks.width, WARP_CHANNELS) / _multiprocessors(u.device)
 
     def cut(wanted: int) -> tuple[int, int]:
         segment = ceil_div(ceil_div(length, wanted), interval) * interval
         return ceil_div(length, segment), segment
 
-    def time(segments: int, segment: int) -> float:
-        waves = rows * segments / resident
-        if waves < MANY_WAVES:
-            waves = math.ceil(waves) + 0.1
-        return waves * segment * (1 + blocks.first_pass * (1 - 1 / segments))
+    def time(segments: int) -> float:
+        waves = warps * segments / blocks.resident
+        busy = 1 - math.exp(-min(warps * segments, blocks.resident) / BUSY)
+        idle = math.ceil(waves) / waves if 1 < waves < WAVES else 1.0
+        work = 1 + blocks.first_pass * (1 - 1 / segments)
+        return work * idle * (1 + TAIL / max(1, waves)) / busy
 
-    most = max(1, min(MANY_WAVES * resident // rows, ceil_div(length, interval)))
+    most = max(1, min(int(WAVES * blocks.resident / warps), ceil_div(length, interval)))
     choices = {cut(most >> i) for i in range(most.bit_length())}
-    choices |= {cut(max(1, waves * resident // rows)) for waves in range(1, MANY_WAVES)}
-    return min(choices, key=lambda choice: time(*choice))
+    choices |= {cut(max(1, int(i * blocks.resident / warps))) for i in range(1, WAVES)}
+    return min(sorted(choices), key=lambda choice: time(choice[0]))

@@ -16,17 +16,20 @@ def compose(decay, leaving, later_decay, later_leaving):
     """One segment after another. A decay of exactly zero, a restart or an underflow, lets nothing
     pass: not even a NaN."""
     crossing = tl.where(later_decay == 0.0, 0.0, later_decay * leaving)
-    return decay * later_decay, crossing + later_leaving
+    decay = tl.where(later_decay == 0.0, 0.0, later_decay * decay)
+    return decay, crossing + later_leaving
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["S", "TRUE_N"])
 def pass_states_kernel(
     leaving_ptr,  # (B, S, N, D), what a segment leaves if zero enters; the chain's last is not used
     decay_ptr,  # (B, S, D), sums of q; infinite where a sequence restarts
     a_ptr,  # (N, D), A log2(e)
-    entering_ptr,  # (B, S, N, D), in: what enters the first segment, out: also all others
+    given_ptr,  # (B, D, true N), what enters the chain's first segment; zero if absent
+    entering_ptr,  # (B, S, N, D), out: what enters each segment
     S,
-    D,
+    TRUE_N,
+    D: tl.constexpr,
     N: tl.constexpr,
     BLOCK_S: tl.constexpr,
     W: tl.constexpr,
@@ -40,7 +43,11 @@ def pass_states_kernel(
     mask = d < D
     a = tl.load(a_ptr + n * D + d, mask=mask, other=0.0)
     first = row * S + (S - 1 if REVERSE else 0)
-    state = tl.load(entering_ptr + (first * N + n) * D + d, mask=mask, other=0.0)
+    state = tl.zeros([W], tl.float32)
+    if given_ptr is not None:
+        given = given_ptr + (row * D + d) * TRUE_N + n
+        state = tl.load(given, mask=mask & (n < TRUE_N), other=0.0)
+    tl.store(entering_ptr + (first * N + n) * D + d, state, mask=mask)
 
     for base in range(0, S, BLOCK_S):
         s = base + tl.arange(0, BLOCK_S)  # counted in the order of the chain

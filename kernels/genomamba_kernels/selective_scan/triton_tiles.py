@@ -36,16 +36,31 @@ def load_vector(vector, d, mask):
 
 
 @triton.jit
-def load_rows(row, STRIDE: tl.constexpr, mask, t, end, T: tl.constexpr, EVEN: tl.constexpr):
-    """T rows from pointers `row` (W,) at step t on, as float32; zero from step `end` on."""
+def read_rows(row, STRIDE: tl.constexpr, mask, t, end, T: tl.constexpr, EVEN: tl.constexpr):
+    """T rows from pointers `row` (W,) at step t on, as they are; zero from step `end` on."""
     rows = ()
     for i in tl.static_range(T):
         if EVEN:
             x = tl.load(row + i * STRIDE)
         else:
             x = tl.load(row + i * STRIDE, mask=mask & (t + i < end), other=0.0)
-        rows = rows + (x.to(tl.float32),)
+        rows = rows + (x,)
     return rows
+
+
+@triton.jit
+def widen(rows, T: tl.constexpr):
+    """The rows as float32."""
+    wide = ()
+    for i in tl.static_range(T):
+        wide = wide + (rows[i].to(tl.float32),)
+    return wide
+
+
+@triton.jit
+def load_rows(row, STRIDE: tl.constexpr, mask, t, end, T: tl.constexpr, EVEN: tl.constexpr):
+    """The same, as float32."""
+    return widen(read_rows(row, STRIDE, mask, t, end, T, EVEN), T)
 
 
 @triton.jit
