@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from itertools import islice
-from typing import Literal, overload
+from typing import Literal, TypeVar, overload
 
 import torch
 from torch import Tensor, nn
@@ -12,9 +13,10 @@ from torch import Tensor, nn
 from genomamba.models.block import MambaBlock
 from genomamba.models.config import MambaConfig
 from genomamba.models.norm import RMSNorm, autocast_dtype
-from genomamba.models.recompute import recomputed
+from genomamba.models.recompute import casting_weights_anew, recomputed
 from genomamba.models.state import LayerState, MambaState
 
+T = TypeVar("T")
 EMBEDDING_STD = 0.02  # mamba-ssm's and GPT-2's
 
 
@@ -33,6 +35,15 @@ class MambaBackbone(nn.Module):
     - "group:n": the stream before every n-th block, n_layer / n units, and n blocks' "none".
 
     The gradients are the same. What it costs is a second forward pass.
+
+    With ``config.segment_length`` = S the model works on S positions at a time. Between the forward
+    and the backward pass it keeps the tokens (a byte a position if they are uint8, on the CPU if
+    they are given there) and, for each of the L / S segments, the state at its border: n_layer
+    d_inner (4 d_state + e (d_conv - 1)) bytes a row, e the type's. The backward pass computes one
+    segment again at a time, last first, and carries the state's gradient back: the gradients are
+    exact, and activations take what a sequence of length S would, whatever L (``recompute`` then
+    counts within a segment). What ``forward`` returns is B L d_model all the same:
+    ``map_segments`` reduces each segment's hidden vectors where they are made.
     """
 
     def __init__(self, config: MambaConfig) -> None:
@@ -86,6 +97,38 @@ class MambaBackbone(nn.Module):
         Raises:
             ValueError: tokens is not (B, L) integers, or the state has another number of layers.
         """
+        parts = []
+        for part, after in self.map_segments(tokens, _hidden, state=state, seq_idx=seq_idx):
+            parts.append(part)
+            state = after
+        assert state is not None
+        hidden = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+        return (hidden, state) if return_state else hidden
+
+    def map_segments(
+        self,
+        tokens: Tensor,
+        function: Callable[[Tensor, slice], T],
+        *,
+        state: MambaState | None = None,
+        seq_idx: Tensor | None = None,
+    ) -> Iterator[tuple[T, MambaState]]:
+        """Applies a function to the hidden vectors of one segment after another.
+
+        Args:
+            tokens: (B, L) as in ``forward``; like seq_idx on any device.
+            function: of hidden (B, l, d_model) and the positions it stands for. Where gradients
+                are recorded it is called again in the backward pass: what it returns must depend on
+                nothing that changes in between, and only that outlives the segment.
+            state: as in ``forward``.
+            seq_idx: as in ``forward``.
+
+        Yields:
+            for each segment, in order, what the function returned, and the state after it.
+
+        Raises:
+            ValueError: as ``forward``.
+        """
         if tokens.ndim != 2 or tokens.is_floating_point():
             raise ValueError(
                 f"tokens: expected integers of shape (B, L), "
@@ -93,8 +136,35 @@ class MambaBackbone(nn.Module):
             )
         if state is not None and len(state.layers) != len(self.layers):
             raise ValueError(f"state: expected {len(self.layers)} layers, got {len(state.layers)}")
-        hidden, after = self._run(tokens, state, seq_idx)
-        return (hidden, after) if return_state else hidden
+        length = tokens.shape[1]
+        step = self.config.segment_length or length
+        for start in range(0, max(length, 1), max(step, 1)):
+            at = slice(start, min(start + step, length))
+            arguments = (tokens, at, state, seq_idx, function)
+            if step < length:
+                result, state = recomputed(self._segment, *arguments)
+            else:
+                result, state = self._segment(*arguments)
+            yield result, state
+
+    def _segment(
+        self,
+        tokens: Tensor,
+        at: slice,
+        state: MambaState | None,
+        seq_idx: Tensor | None,
+        function: Callable[[Tensor, slice], T],
+    ) -> tuple[T, MambaState]:
+        device = self.embedding.weight.device
+        with casting_weights_anew(device.type) if self.config.segment_length else nullcontext():
+            if seq_idx is not None:
+                if state is not None and at.start > 0:  # a sequence may end with a segment
+                    goes_on = seq_idx[:, at.start - 1] == seq_idx[:, at.start]
+                    state = state.keep(goes_on.to(device))
+                seq_idx = seq_idx[:, at].to(device, non_blocking=True).contiguous()
+            piece = tokens[:, at].to(device, non_blocking=True)
+            hidden, after = self._run(piece, state, seq_idx)
+            return function(hidden, at), after
 
     def _run(
         self, tokens: Tensor, state: MambaState | None, seq_idx: Tensor | None
@@ -134,3 +204,7 @@ class MambaBackbone(nn.Module):
     def _stream_dtype(self) -> torch.dtype:
         dtype = autocast_dtype(self.embedding.weight)
         return torch.promote_types(dtype, torch.float32) if self.config.residual_in_fp32 else dtype
+
+
+def _hidden(hidden: Tensor, _: slice) -> Tensor:
+    return hidden

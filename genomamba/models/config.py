@@ -12,7 +12,7 @@ POSITIVE_NUMBERS = ("dt_min", "dt_max", "dt_scale", "dt_init_floor", "norm_epsil
 RECOMPUTE = re.compile(r"none|block|group:([1-9][0-9]*)")
 BACKENDS = ("auto", "triton", "torch", "reference")
 # How a model runs, not what it is: these may change between training and use.
-RUN_FIELDS = ("backend", "recompute")
+RUN_FIELDS = ("backend", "recompute", "segment_length")
 
 
 def _is_positive_integer(value: object) -> bool:
@@ -47,6 +47,8 @@ class MambaConfig:
         backend: of the scan and the convolution, see ``genomamba_kernels``.
         recompute: what is computed again in the backward pass instead of being kept, see
             ``MambaBackbone``: "none", "block", or "group:n" for n blocks together.
+        segment_length: positions that the model works on at a time, see ``MambaBackbone``; None is
+            the whole length.
 
     Raises:
         ValueError: a field is out of its range; the message names it, the range and the value.
@@ -72,6 +74,7 @@ class MambaConfig:
     pad_vocab_size_multiple: int = 8
     backend: Literal["auto", "triton", "torch", "reference"] = "auto"
     recompute: str = "none"
+    segment_length: int | None = None
 
     def __post_init__(self) -> None:
         for name in (*POSITIVE_INTEGERS, "pad_vocab_size_multiple"):
@@ -83,6 +86,8 @@ class MambaConfig:
                 self._refuse(name, "a positive number")
         if self.dt_rank != "auto" and not _is_positive_integer(self.dt_rank):
             self._refuse("dt_rank", 'a positive integer or "auto"')
+        if self.segment_length is not None and not _is_positive_integer(self.segment_length):
+            self._refuse("segment_length", "a positive integer or none")
         if self.dt_min > self.dt_max:
             self._refuse("dt_min", f"at most dt_max ({self.dt_max})")
         if self.dt_init not in ("random", "constant"):

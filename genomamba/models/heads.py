@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from collections.abc import Sequence
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from genomamba.models.config import MambaConfig
-
-Pooling = Literal["mean", "last"]
+from genomamba.models.pooling import Pooling, join, last, sums
 
 
 class NextTokenHead(nn.Module):
@@ -28,8 +28,12 @@ class NextTokenHead(nn.Module):
             self.weight = nn.Parameter(torch.empty_like(embedding.weight))
             nn.init.normal_(self.weight, std=config.d_model**-0.5)
 
+    def rows(self) -> Tensor:
+        """The weight (vocab_size, d_model) without the padded rows."""
+        return self.weight[: self.vocab_size]
+
     def forward(self, hidden: Tensor) -> Tensor:
-        return functional.linear(hidden, self.weight[: self.vocab_size])
+        return functional.linear(hidden, self.rows())
 
 
 class ClassificationHead(nn.Module):
@@ -101,9 +105,35 @@ class ClassificationHead(nn.Module):
         Returns:
             (number of sequences, n_classes), row after row and in order along each row.
         """
+        parts = [(slice(None), self.part(hidden, seq_idx))]
+        return self.classify(parts, hidden.shape[:2], seq_idx)
+
+    def part(self, hidden: Tensor, seq_idx: Tensor | None = None) -> Tensor:
+        """What a segment of the rows adds to ``join``; arguments as ``forward``'s, of the segment.
+
+        Returns:
+            (P, features) for the P sequences that the segment meets, in at least float32.
+        """
+        if self.pooling == "mean":
+            return sums(self._features(hidden), seq_idx)
+        features = self._features(last(hidden, seq_idx))
+        return features.to(torch.promote_types(features.dtype, torch.float32))
+
+    def _features(self, hidden: Tensor) -> Tensor:
         a, g = self.gate_proj(hidden).chunk(2, dim=-1)
-        features = functional.silu(a) * g
-        pooled, lengths = pool(features, self.pooling, seq_idx)
+        return functional.silu(a) * g
+
+    def classify(
+        self, parts: Sequence[tuple[slice, Tensor]], shape: torch.Size, seq_idx: Tensor | None
+    ) -> Tensor:
+        """Logits as ``forward``'s, from each segment's positions and ``part``, in order.
+
+        Args:
+            parts: of all segments.
+            shape: (B, L) of all segments together.
+            seq_idx: likewise.
+        """
+        pooled, lengths = join(parts, self.pooling, shape, seq_idx)
         if self.training:
             self._update(pooled.detach(), lengths)
         z = (pooled - self.running_mean) / (self.running_var + self.eps).sqrt()
@@ -119,37 +149,3 @@ class ClassificationHead(nn.Module):
         self.running_mean.lerp_(pooled.mean(0), weight)
         self.running_var.lerp_((pooled - self.running_mean).square().mean(0), weight)
         self.running_length.lerp_(lengths.mean(), weight)
-
-
-def pool(features: Tensor, pooling: Pooling, seq_idx: Tensor | None) -> tuple[Tensor, Tensor]:
-    """One vector a sequence, in at least float32.
-
-    Args:
-        features: (B, L, F).
-        pooling: "mean" or "last".
-        seq_idx: (B, L), or None for one sequence a row.
-
-    Returns:
-        pooled (S, F) and lengths (S,), of the same type, for S sequences in all, row after row.
-    """
-    dtype = torch.promote_types(features.dtype, torch.float32)
-    batch, length, _ = features.shape
-    if seq_idx is None:
-        lengths = features.new_full((batch,), length, dtype=dtype)
-        if pooling == "last":
-            return features[:, -1].to(dtype), lengths
-        return features.mean(1, dtype=dtype), lengths
-    pieces = features.flatten(0, 1).split(sequence_lengths(seq_idx))
-    lengths = torch.tensor([len(p) for p in pieces], dtype=dtype, device=features.device)
-    if pooling == "last":
-        return torch.stack([piece[-1] for piece in pieces]).to(dtype), lengths
-    return torch.stack([piece.mean(0, dtype=dtype) for piece in pieces]), lengths
-
-
-def sequence_lengths(seq_idx: Tensor) -> list[int]:
-    """Lengths of the packed sequences of ``seq_idx`` (B, L), row after row; they add up to B L."""
-    starts = torch.ones_like(seq_idx, dtype=torch.bool)
-    starts[:, 1:] = seq_idx[:, 1:] != seq_idx[:, :-1]
-    first = starts.flatten().nonzero().flatten()
-    end = first.new_full((1,), seq_idx.numel())
-    return torch.diff(first, append=end).tolist()

@@ -50,3 +50,10 @@ class MambaState:
         return MambaState(
             tuple(LayerState(*(t.to(device) for t in layer)) for layer in self.layers)
         )
+
+    def keep(self, rows: Tensor) -> MambaState:
+        """The state of some rows, zero in the others; rows is bool (B,)."""
+        chosen = rows[:, None, None]
+        return MambaState(
+            tuple(LayerState(*(t.where(chosen, 0) for t in layer)) for layer in self.layers)
+        )

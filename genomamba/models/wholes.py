@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, overload
 
+import torch
 from torch import Tensor, nn
 
 from genomamba.models.backbone import MambaBackbone
 from genomamba.models.config import MambaConfig
 from genomamba.models.heads import ClassificationHead, NextTokenHead, Pooling
+from genomamba.models.recompute import recomputed
 from genomamba.models.state import MambaState
+from genomamba_kernels import next_token_loss
 
 
 class MambaForPretraining(nn.Module):
@@ -57,6 +61,64 @@ class MambaForPretraining(nn.Module):
         logits = self.head(hidden)
         return (logits, final_state) if return_state else logits
 
+    def loss(
+        self,
+        tokens: Tensor,
+        importance: Tensor | None = None,
+        *,
+        seq_idx: Tensor | None = None,
+        observe: Callable[[slice, Tensor], None] | None = None,
+    ) -> Tensor:
+        """Weighted mean cross-entropy, in nats, of each token given those before it.
+
+        A sequence's first token has nothing before it and is no target. No logits are held, and
+        with ``config.segment_length`` no hidden vectors of more than a segment.
+
+        Args:
+            tokens: (B, L) integers in [0, vocab_size) of any type, on any device.
+            importance: (B, L) of any type, bool included, of each token as a target; 1 if absent.
+            seq_idx: (B, L) int32, non-decreasing, where rows hold several packed sequences.
+            observe: called for each segment with the positions of its targets and their unweighted
+                losses (B, l), for metrics; without gradient.
+
+        Returns:
+            A scalar; 0, with zero gradients, if no target has weight.
+
+        Raises:
+            ValueError: as ``MambaBackbone.forward``, or importance has another shape than tokens.
+        """
+        if importance is not None and importance.shape != tokens.shape:
+            raise ValueError(
+                f"importance: expected the tokens' shape {tuple(tokens.shape)}, "
+                f"got {tuple(importance.shape)}"
+            )
+
+        def of_segment(hidden: Tensor, at: slice) -> tuple[Tensor, Tensor, slice, Tensor]:
+            ahead = slice(at.start + 1, at.stop + 1)  # ends with the row, one earlier than hidden
+            targets = tokens[:, ahead].to(hidden.device, non_blocking=True)
+            weight = torch.ones_like(targets, dtype=torch.bool)
+            if importance is not None:
+                weight = importance[:, ahead].to(hidden.device, non_blocking=True)
+            if seq_idx is not None:
+                here = seq_idx[:, at.start : at.start + targets.shape[1]]
+                weight = weight * (seq_idx[:, ahead] == here).to(hidden.device)
+            total, losses = next_token_loss(
+                hidden, self.head.rows(), targets, weight, backend=self.config.backend
+            )
+            ahead = slice(ahead.start, ahead.start + targets.shape[1])
+            return total, weight.sum(dtype=total.dtype), ahead, losses
+
+        totals, weights = [], []
+        for (total, weight, ahead, losses), _ in self.backbone.map_segments(
+            tokens, of_segment, seq_idx=seq_idx
+        ):
+            totals.append(total)
+            weights.append(weight)
+            if observe is not None:
+                observe(ahead, losses)
+        weight = torch.stack(weights).sum()
+        return torch.stack(totals).sum() / torch.where(weight > 0, weight, 1.0)
+
 
 class MambaForClassification(nn.Module):
     """Sequence classification."""
@@ -77,4 +139,12 @@ class MambaForClassification(nn.Module):
         Returns:
             (number of sequences, n_classes), row after row and in order along each row.
         """
-        return self.head(self.backbone(tokens, seq_idx=seq_idx), seq_idx)
+
+        def of_segment(hidden: Tensor, at: slice) -> tuple[slice, Tensor]:
+            piece = None if seq_idx is None else seq_idx[:, at]
+            if self.config.recompute_group is None:
+                return at, self.head.part(hidden, piece)
+            return at, recomputed(self.head.part, hidden, piece)
+
+        segments = self.backbone.map_segments(tokens, of_segment, seq_idx=seq_idx)
+        return self.head.classify([part for part, _ in segments], tokens.shape, seq_idx)

@@ -1,45 +1,48 @@
-"""Pretraining: predict the next base. Letters: B batch, L length, V vocabulary."""
+"""Pretraining: predict the next base. Letters: B batch, L length."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
-from torchmetrics.text import Perplexity
+from torchmetrics import MeanMetric
 
 from genomamba.data.batch import Batch
-from genomamba.data.tokens import N_TOKEN, is_n, is_soft_masked, tokens
+from genomamba.data.tokens import is_n, is_soft_masked
 from genomamba.models import MambaConfig, MambaForPretraining
 from genomamba.training.task import OptimizerConfig, Task
+from genomamba_data_prep.codes import BASE_BITS
 from genomamba_data_prep.errors import InputError
 
 
-def next_token_loss(logits: Tensor, codes: Tensor, soft_mask_weight: float) -> Tensor:
-    """Weighted mean cross-entropy, in nats, of each base given those before it.
+def target_weights(codes: Tensor, soft_mask_weight: float) -> Tensor:
+    """How much each base counts as a target of the loss.
 
-    Unknown bases (N) are never a target. Soft-masked ones count with ``soft_mask_weight``. The
-    first base of a window has nothing before it and is no target either.
+    Unknown bases (N) never count. Soft-masked ones count with ``soft_mask_weight``.
 
     Args:
-        logits: (B, L, V); those at position t are for the base at t + 1.
         codes: uint8 (B, L), with the soft-mask bit.
         soft_mask_weight: 1 treats repeats as everything else, 0 leaves them out.
 
     Returns:
-        A scalar; 0, with zero gradients, if no target has weight.
+        (B, L), bool where that is enough and float32 otherwise.
     """
-    targets = codes[:, 1:]
-    weight = (~is_n(targets)).to(torch.float32)
-    if soft_mask_weight != 1.0:
-        weight = torch.where(is_soft_masked(targets), weight * soft_mask_weight, weight)
-    loss = functional.cross_entropy(
-        logits[:, :-1].float().flatten(0, 1), tokens(targets).flatten(), reduction="none"
-    )
-    total = weight.sum()
-    return (loss * weight.flatten()).sum() / torch.where(total > 0, total, 1.0)
+    known = ~is_n(codes)
+    if soft_mask_weight == 1.0:
+        return known
+    if soft_mask_weight == 0.0:
+        return known & ~is_soft_masked(codes)
+    return torch.where(is_soft_masked(codes), soft_mask_weight, 1.0) * known
+
+
+class Perplexity(MeanMetric):
+    """exp of the mean loss of all bases seen."""
+
+    def compute(self) -> Tensor:
+        return super().compute().exp()
 
 
 class PretrainingTask(Task):
@@ -66,26 +69,33 @@ class PretrainingTask(Task):
         if not 0.0 <= soft_mask_weight <= 1.0:
             raise ValueError(f"soft_mask_weight: expected 0 to 1, got {soft_mask_weight}")
         self.soft_mask_weight = soft_mask_weight
-        self.valid_perplexity = Perplexity(ignore_index=N_TOKEN)
-        self.test_perplexity = Perplexity(ignore_index=N_TOKEN)
+        self.valid_perplexity = Perplexity(nan_strategy="disable")
+        self.test_perplexity = Perplexity(nan_strategy="disable")
 
     def build(self) -> MambaForPretraining:
         return MambaForPretraining(self.backbone)
 
-    def forward(self, batch: Batch) -> Tensor:
-        """Logits (B, L, V)."""
-        assert self.model is not None
-        return self.model(tokens(batch.codes))
-
     def training_step(self, batch: Batch, _: int) -> Tensor:
-        loss = next_token_loss(self(batch), batch.codes, self.soft_mask_weight)
+        loss = self._loss(batch, self.soft_mask_weight)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
         return loss
 
+    def _loss(
+        self,
+        batch: Batch,
+        soft_mask_weight: float,
+        observe: Callable[[slice, Tensor], None] | None = None,
+    ) -> Tensor:
+        weights = target_weights(batch.codes, soft_mask_weight)
+        assert isinstance(self.model, MambaForPretraining)
+        # One byte a base here, too: the model widens what it works on.
+        return self.model.loss(batch.codes & BASE_BITS, weights, observe=observe)
+
     def _evaluate(self, batch: Batch, stage: str, perplexity: Perplexity) -> None:
-        logits = self(batch)
-        loss = next_token_loss(logits, batch.codes, 1.0)
-        perplexity.update(logits[:, :-1].float(), tokens(batch.codes[:, 1:]))
+        def observe(at: slice, losses: Tensor) -> None:
+            perplexity.update(losses[~is_n(batch.codes[:, at])])
+
+        loss = self._loss(batch, 1.0, observe)
         self.log(f"{stage}/loss", loss, prog_bar=True, batch_size=len(batch), sync_dist=True)
         self.log(f"{stage}/perplexity", perplexity, prog_bar=True, on_epoch=True, on_step=False)
 

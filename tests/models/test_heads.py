@@ -8,7 +8,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from genomamba.models import MambaConfig, MambaForClassification
-from genomamba.models.heads import ClassificationHead, pool
+from genomamba.models.heads import ClassificationHead
+from genomamba.models.pooling import join, last, sums
 
 
 def trained(config: MambaConfig, pooling: str = "mean") -> MambaForClassification:
@@ -33,21 +34,32 @@ def test_packed_rows_give_the_logits_of_the_separate_sequences(
     torch.testing.assert_close(model(tokens, seq_idx), expected, rtol=1e-9, atol=1e-11)
 
 
+def pool(
+    features: Tensor, pooling: str, seq_idx: Tensor | None, segment: int = 99
+) -> tuple[Tensor, Tensor]:
+    part = {"mean": sums, "last": last}[pooling]
+    ats = [slice(start, start + segment) for start in range(0, features.shape[1], segment)]
+    parts = [(at, part(features[:, at], None if seq_idx is None else seq_idx[:, at])) for at in ats]
+    return join(parts, pooling, features.shape[:2], seq_idx)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("segment", [1, 2, 3, 4, 6])
 @pytest.mark.parametrize("pooling", ["mean", "last"])
-def test_pool(pooling: str) -> None:
+def test_pool(pooling: str, segment: int) -> None:
     features = torch.arange(12.0).view(2, 6, 1)
-    pooled, lengths = pool(features, pooling, torch.tensor([[0, 0, 1, 1, 1, 1], [4] * 6]))
+    seq_idx = torch.tensor([[0, 0, 1, 1, 1, 1], [4] * 6])
+    pooled, lengths = pool(features, pooling, seq_idx, segment)
     expected = {"mean": [0.5, 3.5, 8.5], "last": [1.0, 5.0, 11.0]}[pooling]
     assert pooled.flatten().tolist() == expected
     assert lengths.tolist() == [2, 4, 6]
-    pooled, lengths = pool(features, pooling, None)
+    pooled, lengths = pool(features, pooling, None, segment)
     assert pooled.flatten().tolist() == {"mean": [2.5, 8.5], "last": [5.0, 11.0]}[pooling]
     assert lengths.tolist() == [6, 6]
 
 
 def test_mean_pooling_of_half_precision_sums_in_float32() -> None:
     features = torch.ones(1, 100_000, 1, dtype=torch.bfloat16)
-    pooled, _ = pool(features, "mean", None)
+    pooled, _ = pool(features, "mean", None, 100_000)
     assert pooled.dtype == torch.float32
     assert pooled.item() == 1.0
 
