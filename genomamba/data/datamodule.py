@@ -10,7 +10,7 @@ species in turn; each on one rank only.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from lightning.pytorch import LightningDataModule
@@ -24,6 +24,7 @@ from genomamba.data.position import begin_step, check_sharding, check_training, 
 from genomamba.data.samplers import RankSampler, StepBatchSampler
 from genomamba.data.schedule import Schedule, WarmupStage
 from genomamba_data_prep import splits as splits_file
+from genomamba_data_prep.epoch_windows import EpochSampler
 from genomamba_data_prep.errors import InputError
 from genomamba_data_prep.manifest_windows import ManifestReader, check_held_out
 from genomamba_data_prep.manifests import read_manifest
@@ -176,7 +177,7 @@ class WindowDataModule(LightningDataModule):
         self.examples[stream] = len(manifest)
         return ManifestWindows(ManifestReader(manifest, self.species_set), labelled=self.labelled)
 
-    def _sampler(self, stream: Stream, length: int) -> WindowSampler:
+    def _sampler(self, stream: Stream, length: int) -> WindowSampler | EpochSampler:
         sampler = WindowSampler(
             self.species_set,
             self.splits.intervals(SPLIT_OF[stream]),
@@ -301,9 +302,54 @@ class WindowDataModule(LightningDataModule):
 
 
 class PretrainingDataModule(WindowDataModule):
-    """Windows without labels, from one store or a species set; see `WindowDataModule`."""
+    """Windows without labels, from one store or a species set; see `WindowDataModule`.
+
+    Args:
+        sampling: "endless" draws windows anywhere in a split's intervals; "epoch" takes the
+            published windows (`genomamba_data_prep.epoch_windows`), each once before any comes
+            again, in training and in evaluation without a manifest.
+    """
 
     labelled = False
+
+    def __init__(
+        self, *args: Any, sampling: Literal["endless", "epoch"] = "endless", **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        if sampling not in ("endless", "epoch"):
+            raise InputError(f"expected sampling endless or epoch, got {sampling!r}")
+        if sampling == "epoch" and (self.balanced or not self.rule["weight_by_length"]):
+            raise InputError(
+                "sampling epoch takes each window once, so that species and records cannot be "
+                "balanced",
+                fix="Leave balanced and weight_by_length at their defaults, or sample endless",
+            )
+        self.sampling = sampling
+
+    def describe(self) -> dict[str, Any]:
+        described = super().describe()
+        return described | ({"sampling": "epoch"} if self.sampling == "epoch" else {})
+
+    def _sampler(self, stream: Stream, length: int) -> WindowSampler | EpochSampler:
+        if self.sampling == "endless":
+            return super()._sampler(stream, length)
+        sampler = EpochSampler(
+            self.species_set,
+            self.splits,
+            SPLIT_OF[stream],
+            length,
+            seed=self.seed,
+            max_n_fraction=self.rule["max_n_fraction"],
+            reverse_complement=self.reverse_complement and stream == Stream.TRAINING,
+            stream=stream,
+        )
+        if stream in self.examples:
+            self.examples[stream] = min(self.examples[stream], len(sampler))
+        name = f"{SPLIT_OF[stream]}, windows of {length} bases"
+        rank_zero_info(f"{name}: {len(sampler):,} an epoch")
+        for reason, count in sampler.dropped.items():
+            rank_zero_info(f"{name}: left out {count:,} {reason}")
+        return sampler
 
 
 class SpeciesDataModule(WindowDataModule):

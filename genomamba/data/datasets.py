@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 from genomamba.data.batch import NO_LABEL, Batch
 from genomamba.data.schedule import Schedule
 from genomamba_data_prep.codes import Codes
+from genomamba_data_prep.epoch_windows import EpochSampler
 from genomamba_data_prep.manifest_windows import ManifestReader
 from genomamba_data_prep.n_index import Int64
 from genomamba_data_prep.windows import WindowSampler
@@ -61,7 +62,11 @@ class SampledWindows(WindowDataset):
     """
 
     def __init__(
-        self, schedule: Schedule, sampler: Callable[[int], WindowSampler], *, labelled: bool
+        self,
+        schedule: Schedule,
+        sampler: Callable[[int], WindowSampler | EpochSampler],
+        *,
+        labelled: bool,
     ) -> None:
         super().__init__(labelled=labelled)
         self.schedule = schedule
