@@ -150,7 +150,7 @@ def test_under_autocast_as_near_to_the_truth_as_the_whole(config: MambaConfig) -
         assert all(grad.dtype == torch.float32 for grad in found.values())
         errors[segment] = {n: ((found[n] - t).norm() / t.norm()).item() for n, t in truth.items()}
     for name, error in errors[None].items():
-        assert errors[16][name] <= 2 * error + 1e-3, name
+        assert errors[16][name] <= 1.2 * error, name
 
 
 def test_backward_inside_autocast(config: MambaConfig) -> None:
