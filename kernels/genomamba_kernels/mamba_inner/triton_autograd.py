@@ -65,8 +65,10 @@ class TritonInner(torch.autograd.Function):
             grad_y = inputs.xz.new_zeros(batch, length, channels)
         if grad_y.stride(-1) != 1:
             grad_y = grad_y.contiguous()
-        if grad_conv_state is not None:
-            grad_conv_state = grad_conv_state.contiguous()
+        grad_states_after = [
+            None if grad is None else grad.contiguous()
+            for grad in (grad_conv_state, grad_scan_state)
+        ]
         grad_xz = torch.empty_like(inputs.xz)
         grad_states = [
             None if state is None else torch.empty_like(state)
@@ -76,10 +78,7 @@ class TritonInner(torch.autograd.Function):
         with torch.autocast(grad_y.device.type, enabled=False):
             for row in reversed(cut(batch, length, channels)):
                 rows = row[0].rows
-                carried = [
-                    None if grad is None else grad[rows]
-                    for grad in (grad_conv_state, grad_scan_state)
-                ]
+                carried = [None if grad is None else grad[rows] for grad in grad_states_after]
                 for piece in reversed(row):
                     saved = borders.pop()
                     carried = backward_piece(
@@ -102,8 +101,11 @@ class TritonInner(torch.autograd.Function):
 
 def mamba_inner_triton(inputs: InnerInputs) -> tuple[Tensor, Tensor, Tensor]:
     """Returns (y, conv_state, scan_state)."""
-    xz = inputs.xz if inputs.xz.stride(-1) == 1 else inputs.xz.contiguous()
+    xz, scan_state = inputs.xz, inputs.scan_state
+    inputs = inputs._replace(
+        xz=xz if xz.stride(-1) == 1 else xz.contiguous(),
+        conv_weight=inputs.conv_weight.contiguous(),
+        scan_state=None if scan_state is None else scan_state.contiguous(),
+    )
     with torch.cuda.device_of(xz):  # Triton launches on the current device
-        return TritonInner.apply(
-            *inputs._replace(xz=xz, conv_weight=inputs.conv_weight.contiguous())
-        )
+        return TritonInner.apply(*inputs)

@@ -199,7 +199,7 @@ def backward_piece(
     grad_x_dbl = torch.empty_like(x_dbl)
     torch.mm(grad_delta, inputs.dt_proj_weight.to(x_dbl.dtype), out=grad_x_dbl[:, :rank])
     sums.dt_proj_weight.add_(product(grad_delta.T, x_dbl[:, :rank]))
-    grad_scan_state = grads.initial_state.mT
+    grad_scan_state = grads.initial_state.mT.contiguous()
     torch.cat([grads.B.view(len(u), -1), grads.C.view(len(u), -1)], 1, out=grad_x_dbl[:, rank:])
     del grad_delta, grads
     sums.x_proj_weight.add_(product(grad_x_dbl.T, u))
