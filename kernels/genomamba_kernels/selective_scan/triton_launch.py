@@ -162,7 +162,7 @@ def pass_states(
         leaving_ptr=leaving,
         decay_ptr=decay,
         a_ptr=a,
-        given_ptr=given,
+        given_ptr=None if given is None else given.contiguous(),  # a gradient may be transposed
         entering_ptr=entering,
         S=segments,
         TRUE_N=states if given is None else given.shape[2],
