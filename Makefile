@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test check format real-data benchmark clean
+.PHONY: setup demo test check format real-data benchmark sanitize clean
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)
@@ -39,6 +39,15 @@ benchmark: setup
 	$(BIN)/python data_prep/benchmarks/encode.py
 	$(BIN)/python data_prep/benchmarks/simulate.py
 	$(BIN)/python kernels/benchmarks/cpu_scan.py
+
+# On a machine with a GPU: minutes each. Every allocation is its own, so that memcheck sees its end.
+SANITIZED := tests/kernels/test_operator_suite.py $(wildcard tests/kernels/test_*_triton.py)
+sanitize: setup
+	for tool in memcheck racecheck; do \
+	    PYTORCH_NO_CUDA_MEMORY_CACHING=1 GENOMAMBA_SMALL_TESTS=1 \
+	    compute-sanitizer --tool $$tool --error-exitcode 9 \
+	    $(BIN)/python -m pytest -q $(SANITIZED) || exit 1; \
+	done
 
 format: setup
 	$(BIN)/ruff check --fix .

@@ -6,24 +6,25 @@ run here, and only on what their own files leave out: the torch backend's hold i
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 from torch import Tensor
 
 from genomamba_kernels import causal_conv1d, selective_scan
 
-GPU = torch.cuda.is_available()
-DEVICE = "cuda" if GPU else "cpu"
-LENGTH, CHANNELS, STATES = (2048, 256, 16) if GPU else (22, 3, 2)
-SCALE = 46 if GPU else 1  # of pieces and packed sequences
-gpu_only = pytest.mark.skipif(
-    not GPU, reason="the operator's own Triton tests cover this interpreted"
-)
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+# Under compute-sanitizer (make sanitize) a GPU runs the interpreter's sizes, too.
+LARGE = DEVICE == "cuda" and os.environ.get("GENOMAMBA_SMALL_TESTS") != "1"
+LENGTH, CHANNELS, STATES = (2048, 256, 16) if LARGE else (22, 3, 2)
+SCALE = 46 if LARGE else 1  # of pieces and packed sequences
+large_only = pytest.mark.skipif(not LARGE, reason="covered by the operators' own Triton tests")
 ALONG_LENGTH = ("u", "delta", "B", "C", "z", "x")
 
 pytest.importorskip("triton")
 pytestmark = [
-    pytest.mark.parametrize("backend", ["triton", "torch"] if GPU else ["triton"]),
+    pytest.mark.parametrize("backend", ["triton", "torch"] if LARGE else ["triton"]),
     pytest.mark.filterwarnings("ignore::RuntimeWarning"),  # NumPy's, on overflow
 ]
 
@@ -38,6 +39,12 @@ def packed(batch, length, *lengths):
 def decays(states, channels):
     """A = -1 .. -N in every channel."""
     return -torch.arange(1.0, states + 1, dtype=torch.float64).repeat(channels, 1)
+
+
+def truth_of(case, backend="reference"):
+    """What the case should give; small ones are faster on the CPU."""
+    results = case.on(DEVICE if LARGE else "cpu").run(backend)
+    return {name: tensor.to(DEVICE) for name, tensor in results.items()}
 
 
 def absolute_sum(case) -> Tensor:
@@ -76,12 +83,12 @@ def test_scan_in_three_regimes(backend, scan, assert_close, mean_step, large):
     case.tensors["A"] = decays(STATES, CHANNELS).to(DEVICE)
     if large:
         case.tensors["delta"][:, 5::37] += 12.0
-    got, truth = case.to(torch.float32).run(backend), case.run("reference")
+    got, truth = case.to(torch.float32).run(backend), truth_of(case)
     assert_close(got, truth, 1e-5, 1e-4)
     check_decay_gradient(got["dA"].double(), truth["dA"], absolute_sum(case))
 
 
-@gpu_only
+@large_only
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("mean_step", [0.01, 1.0, 8.0])
 def test_half_types_err_at_most_twice_the_reference(backend, scan, rms_ratio, mean_step, dtype):
@@ -95,10 +102,10 @@ def test_half_types_err_at_most_twice_the_reference(backend, scan, rms_ratio, me
         assert rms_ratio(ours[name], truth[name]) <= allowed, name
 
 
-@pytest.mark.parametrize("states", [4, 16] + [5, 8, 24, 32, 64] * GPU)
+@pytest.mark.parametrize("states", [4, 16] + [5, 8, 24, 32, 64] * LARGE)
 def test_number_of_states(backend, scan, assert_close, states):
-    case = scan(1, 300 if GPU else 5, 40 if GPU else 2, states).on(DEVICE)
-    assert_close(case.to(torch.float32).run(backend), case.run("reference"), 1e-5, 1e-4)
+    case = scan(1, 300 if LARGE else 5, 40 if LARGE else 2, states).on(DEVICE)
+    assert_close(case.to(torch.float32).run(backend), truth_of(case), 1e-5, 1e-4)
 
 
 @pytest.mark.parametrize(
@@ -111,15 +118,15 @@ def test_number_of_states(backend, scan, assert_close, states):
         (150, 70, 128, 1),
         (1, 70000, 3, None),
     ]
-    * GPU,
+    * LARGE,
 )
 def test_odd_shapes(backend, scan, assert_close, batch, length, channels, groups):
-    case = scan(batch, length, channels, 4 if GPU else 2, groups).on(DEVICE)
-    truth = case.run("reference" if length < 10000 else "torch")
+    case = scan(batch, length, channels, 4 if LARGE else 2, groups).on(DEVICE)
+    truth = truth_of(case, "reference" if length < 10000 else "torch")
     assert_close(case.to(torch.float32).run(backend), truth, 1e-5, 1e-4)
 
 
-@pytest.mark.parametrize("cut", [16] + [1, 29] * GPU)
+@pytest.mark.parametrize("cut", [16] + [1, 29] * LARGE)
 def test_scan_split_and_carried_equals_whole(backend, scan, rms_ratio, cut):
     case = scan(1, 44 * SCALE + 3, CHANNELS, STATES).to(torch.float32).on(DEVICE)
     tensors = {name: tensor.requires_grad_() for name, tensor in case.tensors.items()}
@@ -144,14 +151,14 @@ def test_scan_split_and_carried_equals_whole(backend, scan, rms_ratio, cut):
         assert rms_ratio(a, b) < 1e-5, name
 
 
-@pytest.mark.parametrize("lengths", [(1, 9, 16, 2)] + [(15, 1), (32,)] * GPU)
+@pytest.mark.parametrize("lengths", [(1, 9, 16, 2)] + [(15, 1), (32,)] * LARGE)
 def test_scan_packed_equals_separate(backend, scan, rms_ratio, lengths):
     """Outputs and gradients of each sequence are those it has alone."""
     lengths = [length * SCALE for length in lengths]
     total = 44 * SCALE
     case = scan(1, total, CHANNELS, STATES, seq_idx=packed(1, total, *lengths)).on(DEVICE)
     whole = case.to(torch.float32).run(backend)
-    truth = case.run("reference")
+    truth = truth_of(case)
     ends = torch.tensor([*lengths, total - sum(lengths)]).cumsum(0).tolist()
     for start, stop in zip([0, *ends], ends, strict=False):
         pieces = {n: t[:, start:stop] if n in ALONG_LENGTH else t for n, t in case.tensors.items()}
@@ -169,7 +176,7 @@ def test_scan_packed_equals_separate(backend, scan, rms_ratio, lengths):
         assert rms_ratio(whole[name], truth[name]) < 1e-4, name
 
 
-@gpu_only
+@large_only
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_broken_sequence_stays_alone(backend, scan, bad):
     total, start, stop = 30 * SCALE, 17 * SCALE, 18 * SCALE + 1
@@ -213,7 +220,7 @@ def test_scan_rows_are_independent(backend, scan, rms_ratio):
             assert torch.equal(broken[name][row], clean[name][row]), name
 
 
-@gpu_only
+@large_only
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_scan_gives_the_same_bits(backend, scan, dtype):
     case = scan(2, LENGTH, CHANNELS, STATES).to(dtype).on(DEVICE)
@@ -236,7 +243,7 @@ def test_scan_only_the_final_state_needs_a_gradient(backend, scan, rms_ratio):
         assert rms_ratio(got, truth) < 1e-4
 
 
-@gpu_only
+@large_only
 def test_scan_leaves_its_inputs_alone(backend, scan):
     case = scan(1, 9, 4, 4).to(torch.float32).on(DEVICE)
     copies = {name: tensor.clone() for name, tensor in case.tensors.items()}
@@ -249,15 +256,15 @@ def test_scan_leaves_its_inputs_alone(backend, scan):
         assert torch.equal(tensor, copies[name]), name
 
 
-@pytest.mark.parametrize("length", [3, 63] + [1, 2, 4, 1000, 30001] * GPU)
-@pytest.mark.parametrize("d_conv", [4] + [2] * GPU)
+@pytest.mark.parametrize("length", [3, 63] + [1, 2, 4, 1000, 30001] * LARGE)
+@pytest.mark.parametrize("d_conv", [4] + [2] * LARGE)
 def test_conv_is_close_to_the_reference(backend, conv, assert_close, length, d_conv):
-    case = conv(2, length, 130 if GPU else 5, d_conv, seq_idx=packed(2, length, 1, 2, 9))
+    case = conv(2, length, 130 if LARGE else 5, d_conv, seq_idx=packed(2, length, 1, 2, 9))
     case = case.on(DEVICE)
-    assert_close(case.to(torch.float32).run(backend), case.run("reference"), 1e-5, 1e-4)
+    assert_close(case.to(torch.float32).run(backend), truth_of(case), 1e-5, 1e-4)
 
 
-@gpu_only
+@large_only
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_conv_half_types_err_at_most_twice_the_reference(backend, conv, rms_ratio, dtype):
     case = conv(2, min(LENGTH, 1000), CHANNELS).to(dtype).on(DEVICE)
@@ -268,7 +275,7 @@ def test_conv_half_types_err_at_most_twice_the_reference(backend, conv, rms_rati
         assert rms_ratio(ours[name], truth[name]) <= 2 * rms_ratio(theirs[name], truth[name]), name
 
 
-@pytest.mark.parametrize("cut", [3] + [1, 40] * GPU)
+@pytest.mark.parametrize("cut", [3] + [1, 40] * LARGE)
 def test_conv_split_and_carried_equals_whole(backend, conv, rms_ratio, cut):
     tensors = conv(1, 77, CHANNELS).to(torch.float32).on(DEVICE).tensors
     leaves = [tensor.requires_grad_() for tensor in tensors.values()]
@@ -304,7 +311,7 @@ def test_conv_causality_and_bits(backend, conv):
     assert not torch.equal(before[:, 20], after[:, 20])
 
 
-@gpu_only
+@large_only
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_conv_broken_sequence_stays_alone(backend, conv, bad):
     case = conv(2, 60, 6, seq_idx=packed(2, 60, 20, 13)).to(torch.float32).on(DEVICE)
