@@ -26,7 +26,6 @@ from timing import milliseconds, synchronize
 from torch import Tensor, nn
 
 from genomamba.models import MambaConfig, MambaForPretraining
-from genomamba_kernels import next_token_loss
 
 try:
     from peer_model import PeerForPretraining
@@ -55,14 +54,6 @@ class Runner:
     ms: list[float] = field(default_factory=list)
 
 
-def our_loss(model: MambaForPretraining, tokens: Tensor, backend: str = "auto") -> Tensor:
-    """Mean next-token loss, as the training task computes it."""
-    hidden = model.backbone(tokens)
-    weight = model.head.weight[: model.config.vocab_size]
-    total, _ = next_token_loss(hidden, weight, tokens[:, 1:], backend=backend)
-    return total / tokens[:, 1:].numel()
-
-
 def gradients(loss: Tensor, model: nn.Module) -> dict[str, Tensor]:
     names, parameters = zip(*model.named_parameters(), strict=True)
     return dict(zip(names, torch.autograd.grad(loss, parameters), strict=True))
@@ -73,11 +64,11 @@ def disagreements(config: dict[str, Any], device: torch.device) -> Iterator[str]
     torch.manual_seed(0)
     tokens = torch.randint(4, (2, 1500), device=device)
     model = MambaForPretraining(MambaConfig(**config)).to(device)
-    loss = our_loss(model, tokens)
+    loss = model.loss(tokens)
     if PeerForPretraining is None:
         other = MambaForPretraining(MambaConfig(**{**config, "backend": "torch"})).to(device)
         other.load_state_dict(model.state_dict())
-        truth = our_loss(other, tokens, "torch")
+        truth = other.loss(tokens)
     else:
         other = PeerForPretraining(model.config, recompute=False).to(device)
         other.take_weights(model)
@@ -101,10 +92,10 @@ def build(
     torch.manual_seed(0)
     if who == "ours":
         model: nn.Module = MambaForPretraining(config)
-        compute = our_loss
+        compute = MambaForPretraining.loss
     else:
         model = PeerForPretraining(config, recompute=config.recompute == "block")
-        compute = type(model).__call__
+        compute = PeerForPretraining.__call__
     model.to(tokens.device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
 
@@ -189,6 +180,7 @@ def compare(name: str, shape: str, arguments: argparse.Namespace, constant: dict
             n_layer=n_layer,
             recompute=recompute,
             residual_in_fp32=residual == "float32",
+            segment_length=arguments.segment_length if who == "ours" else None,
             backend=arguments.backend,
         )
         before = allocated(device)
@@ -228,6 +220,7 @@ def write(
         "L": shape[1],
         "mode": "forward" if arguments.forward_only else "train",
         "recompute": runner.recompute,
+        "segment": (arguments.segment_length or "") if ours else "",
         "residual": runner.residual,
         "ms": f"{ms:.2f}",
         "ms_q1": f"{quartiles[0]:.2f}",
@@ -256,6 +249,7 @@ def main() -> int:
     add("--models", nargs="+", default=["1.4m"], help="1.4m, 7m, or d_model x n_layer: 128x12")
     add("--shapes", nargs="+", default=SHAPES, help="B x L such as 1x2^20")
     add("--recompute", nargs="+", default=["none"], help="ours: none, block, group:n")
+    add("--segment-length", type=int, help="ours: trains in segments of this many positions")
     add("--residual", nargs="+", default=["float32"], choices=["float32", "bfloat16"])
     add("--peer-recompute", nargs="+", default=["none", "block"], choices=["none", "block"])
     add("--forward-only", action="store_true")
