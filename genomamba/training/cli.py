@@ -20,6 +20,7 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 from genomamba.assets import config_names, find_config
 from genomamba.data import datamodule as _data  # noqa: F401, its classes become known by name
+from genomamba.data.loader import process_death
 from genomamba.training import classification as _c  # noqa: F401
 from genomamba.training import pretraining as _p  # noqa: F401
 from genomamba.training.checkpoint import read_checkpoint
@@ -105,7 +106,7 @@ class RunCLI(LightningCLI):
             MetricsCSV(run / "metrics.csv"),
             TensorBoardLogger(run, name=None, version="tensorboard"),
         ]
-        options = self.options.trainer
+        options = self._get(self.config_init, "trainer")  # with its classes instantiated
         logs = self.subcommand == "fit" and options.logger is not False
         given = {
             "logger": loggers if logs else False,
@@ -196,15 +197,22 @@ def _is_worth_reading(record: logging.LogRecord) -> bool:
 def main(argv: list[str]) -> int:
     """Run one of Lightning's subcommands; returns the exit code."""
     _quieten()
-    RunCLI(
-        LightningModule,
-        LightningDataModule,
-        subclass_mode_model=True,
-        subclass_mode_data=True,
-        save_config_callback=SaveConfig,
-        save_config_kwargs={"overwrite": True},
-        seed_everything_default=0,
-        args=resolve_configs(argv),
-        parser_kwargs={"prog": "genomamba"},
-    )
+    try:
+        RunCLI(
+            LightningModule,
+            LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            save_config_callback=SaveConfig,
+            save_config_kwargs={"overwrite": True},
+            seed_everything_default=0,
+            args=resolve_configs(argv),
+            parser_kwargs={"prog": "genomamba"},
+        )
+    except RuntimeError as error:
+        message = process_death(error)
+        if message is None:
+            raise
+        print(f"genomamba: error: {message}", file=sys.stderr)
+        return 1
     return 0

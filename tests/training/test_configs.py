@@ -26,7 +26,8 @@ def test_a_shipped_combination_trains(
 ) -> None:
     """Two steps on the tests' data; a config that is not about the network gets a small one."""
     shape = () if overlay.startswith("model/") else NARROW
-    arguments = ("--config", overlay, *SHORT, *shape, "--run", "r")
+    length = ("--data.init_args.length=1024",) if overlay == "train/length_warmup" else ()
+    arguments = ("--config", overlay, *SHORT, *shape, *length, "--run", "r")
     assert genomamba("fit", *arguments, base=base) == 0
     _, meta = load_model("r/checkpoints/last.ckpt")
     config = yaml.safe_load(find_config(overlay).read_text())

@@ -40,11 +40,15 @@ def assert_same_bits(a: Any, b: Any) -> None:
         assert a == b
 
 
+WARMUP = "[{length: 16, steps: 40}, {length: 32, steps: 60}]"  # killed and resumed in the second
+
+
 @pytest.mark.slow
 def test_a_killed_and_resumed_run_ends_with_the_bits_of_an_uninterrupted_one(
     data: Any, genomamba: Callable[..., int]
 ) -> None:
-    arguments = ["--trainer.max_steps", str(STEPS), "--trainer.val_check_interval", "40"]
+    arguments = ["--data.init_args.length_warmup", WARMUP, "--data.init_args.num_workers", "2"]
+    arguments += ["--trainer.max_steps", str(STEPS), "--trainer.val_check_interval", "40"]
     arguments += ["--checkpoint.every_n_train_steps", "15"]
     configs = ["--config", "species/base", "--config", str(data.overlay), "--run", "killed"]
     command = [sys.executable, "-m", "genomamba", "fit", *configs, *arguments]
