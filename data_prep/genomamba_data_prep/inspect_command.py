@@ -22,6 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the subcommand's arguments."""
     parser.add_argument("path", metavar="STORE|FASTA")
     parser.add_argument("--json", action="store_true", help="counts in bases, for machines")
+    parser.add_argument(
+        "--verify", action="store_true", help="hash a store's codes: are they what was encoded?"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -32,11 +35,15 @@ def run(args: argparse.Namespace) -> int:
     from genomamba_data_prep.encode import count_records
     from genomamba_data_prep.fasta import read_pieces
     from genomamba_data_prep.store import Store
+    from genomamba_data_prep.store_check import verify
 
     path = Path(args.path)
     header: dict[str, object] = {"path": args.path}
     if path.is_dir():
         store = Store.open(path)
+        if args.verify:
+            verify(store.manifest, store.files)
+            print(f"{args.path}: as it was encoded", file=sys.stderr)
         records = list(store.records.values())
         header |= {"species": store.species, "assembly": store.assembly, "digest": store.digest}
     else:

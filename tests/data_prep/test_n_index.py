@@ -63,7 +63,7 @@ def downgrade(folder: Path) -> Store:
     (folder / "n_runs.bin").unlink()
     path = folder / "manifest.json"
     manifest = json.loads(path.read_text()) | {"version": 1}
-    del manifest["n_runs"]
+    del manifest["n_runs"], manifest["sha256"]
     path.write_text(json.dumps(manifest))
     return Store.open(folder)
 
