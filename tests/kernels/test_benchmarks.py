@@ -90,3 +90,21 @@ def test_results_with_other_columns_are_refused(tmp_path):
     assert done.returncode != 0
     assert "expected the columns" in done.stderr
     assert results.read_text() == "a,b\n1,2\n"
+
+
+def test_memory_is_predicted_and_compared(tmp_path):
+    done = run("memory.py", "--model", "8x4", "--length", 1024, "--recompute", "group:2")
+    assert done.returncode == 0, done.stderr
+    assert "2 x stream between groups" in done.stdout
+    results = tmp_path / "results.csv"
+    results.write_text(
+        "who,model,mode,recompute,residual,B,L,peak_gib\n"
+        "ours,8x4,train,block,float32,1,1024,0.25\n"
+        "mamba-ssm,8x4,train,block,float32,1,1024,9.00\n"
+    )
+    image = tmp_path / "memory.png"
+    done = run("memory.py", "--measured", results, "--plot", image)
+    assert done.returncode == 0, done.stderr
+    assert "1024 tokens:   0.25 GiB, predicted   0.00" in done.stdout
+    assert "9.00" not in done.stdout
+    assert image.read_bytes().startswith(b"\x89PNG")
