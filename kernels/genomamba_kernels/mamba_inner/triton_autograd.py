@@ -1,27 +1,39 @@
 """The inside of a Mamba layer, backend "triton": what autograd saves and restores.
 
-Saved are the arguments and the scan's states at intervals. In units of U, the bytes of one tensor
-(B, L, D) of xz's dtype: 2 for xz, and 4 N / K / e for the states (e bytes a number of xz, K steps
-between states).
+Saved are the arguments, the states that enter each piece, and the scan's states at intervals.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from genomamba_kernels.causal_conv1d.inputs import ConvInputs
-from genomamba_kernels.causal_conv1d.triton_launch import final_state
 from genomamba_kernels.mamba_inner.inputs import InnerInputs
-from genomamba_kernels.mamba_inner.triton_pieces import (
+from genomamba_kernels.mamba_inner.triton_pieces import Piece, cross, cut, rows_of
+from genomamba_kernels.mamba_inner.triton_steps import (
     Sums,
-    backward_piece,
-    cut,
-    forward_piece,
+    backward,
+    prepare,
+    run_scan,
+    state_after,
 )
+
+
+def of_piece(
+    inputs: InnerInputs, piece: Piece, xz: Tensor, states: tuple[Tensor | None, ...]
+) -> InnerInputs:
+    """The arguments for a piece, of which xz and the states before it are given."""
+    conv_state, scan_state = states
+    return inputs._replace(
+        xz=xz,
+        conv_state=conv_state,
+        scan_state=scan_state,
+        seq_idx=piece.of_optional(inputs.seq_idx),
+    )
 
 
 class TritonInner(torch.autograd.Function):
@@ -31,33 +43,32 @@ class TritonInner(torch.autograd.Function):
     def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
         inputs = InnerInputs(*arguments)
         batch, length = inputs.xz.shape[:2]
-        channels, states = inputs.A.shape
+        channels = inputs.A.shape[0]
         y = inputs.xz.new_empty(batch, length, channels)
-        scan_state = y.new_empty(batch, channels, states, dtype=torch.float32)
         save = any(ctx.needs_input_grad)
-        borders = []
+        final, kept = [], []
         for row in cut(batch, length, channels):
-            rows = row[0].rows
-            state = None if inputs.scan_state is None else inputs.scan_state[rows]
+            states = rows_of((inputs.conv_state, inputs.scan_state), row[0].rows)
             for piece in row:
-                state, saved = forward_piece(inputs, piece, state, save, y)
-                borders.append(saved)
-            if state is not None:
-                scan_state[rows] = state
+                states = cross(states, inputs.seq_idx, piece)
+                part = of_piece(inputs, piece, piece.of(inputs.xz), states)
+                result = run_scan(prepare(part), part.scan_state, save=save, y=piece.of(y))
+                kept += [*states, result.saved]
+                states = (state_after(part), result.final_state)
+            final.append(states)
         ctx.set_materialize_grads(False)
         ctx.projection_dtype = inputs.projection_dtype
         ctx.count = len(inputs) - 1
         if save:
-            ctx.save_for_backward(*inputs[:-1], *borders)
-        x = inputs.xz[..., :channels]
-        conv = ConvInputs(x, inputs.conv_weight, None, None, inputs.conv_state, inputs.seq_idx)
-        return y, final_state(conv), scan_state
+            ctx.save_for_backward(*inputs[:-1], *kept)
+        conv_states, scan_states = zip(*final, strict=True)
+        return y, torch.cat(conv_states), torch.cat(scan_states)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grad_outputs: Tensor | None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        grad_y, grad_conv_state, grad_scan_state = grad_outputs
-        arguments, borders = ctx.saved_tensors[: ctx.count], list(ctx.saved_tensors[ctx.count :])
+        grad_y, *grad_final = grad_outputs
+        arguments, kept = ctx.saved_tensors[: ctx.count], list(ctx.saved_tensors[ctx.count :])
         inputs = InnerInputs(*arguments, projection_dtype=ctx.projection_dtype)
         batch, length = inputs.xz.shape[:2]
         channels = inputs.A.shape[0]
@@ -65,47 +76,67 @@ class TritonInner(torch.autograd.Function):
             grad_y = inputs.xz.new_zeros(batch, length, channels)
         if grad_y.stride(-1) != 1:
             grad_y = grad_y.contiguous()
-        grad_states_after = [
-            None if grad is None else grad.contiguous()
-            for grad in (grad_conv_state, grad_scan_state)
-        ]
         grad_xz = torch.empty_like(inputs.xz)
-        grad_states = [
-            None if state is None else torch.empty_like(state)
-            for state in (inputs.conv_state, inputs.scan_state)
-        ]
-        sums = Sums.zeros(inputs)
+        sums, grad_initial = Sums.zeros(inputs), []
         with torch.autocast(grad_y.device.type, enabled=False):
             for row in reversed(cut(batch, length, channels)):
-                rows = row[0].rows
-                carried = [None if grad is None else grad[rows] for grad in grad_states_after]
+                grad_states = rows_of(contiguous(grad_final), row[0].rows)
                 for piece in reversed(row):
-                    saved = borders.pop()
-                    carried = backward_piece(
-                        inputs, piece, saved, grad_y, *carried, grad_xz=grad_xz, sums=sums
+                    *states, saved = kept[-3:]
+                    del kept[-3:]
+                    part = of_piece(inputs, piece, piece.of(inputs.xz), tuple(states))
+                    grad_states = backward(
+                        part,
+                        prepare(part),
+                        saved,
+                        piece.of(grad_y),
+                        grad_states,
+                        piece.of(grad_xz),
+                        sums,
                     )
-                for whole, part in zip(grad_states, carried, strict=True):
-                    if whole is not None and part is not None:
-                        whole[rows] = part
+                    grad_states = cross(grad_states, inputs.seq_idx, piece)
+                grad_initial.append(grad_states)
         return (
             grad_xz,
-            *(
-                None if parameter is None else total.to(parameter.dtype)
-                for parameter, total in zip(inputs[1:8], sums, strict=True)
-            ),
-            *grad_states,
+            *sums.like(inputs),
+            *initial_gradients(inputs, grad_initial),
             None,  # seq_idx
             None,  # projection_dtype
         )
 
 
-def mamba_inner_triton(inputs: InnerInputs) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns (y, conv_state, scan_state)."""
+def contiguous(grads: Sequence[Tensor | None]) -> tuple[Tensor | None, ...]:
+    return tuple(None if grad is None else grad.contiguous() for grad in grads)
+
+
+def initial_gradients(
+    inputs: InnerInputs, grads: Sequence[tuple[Tensor | None, ...]]
+) -> tuple[Tensor | None, ...]:
+    """Of the states given, from those of the groups of rows, last group first."""
+    conv_grads, scan_grads = (
+        [part for part in parts if part is not None] for parts in zip(*reversed(grads), strict=True)
+    )
+    conv_state, scan_state = inputs.conv_state, inputs.scan_state
+    if conv_state is not None and conv_state.numel() == 0:
+        conv_grads = [conv_state]
+    return (
+        None if conv_state is None else torch.cat(conv_grads),
+        None if scan_state is None else torch.cat(scan_grads),
+    )
+
+
+def kernel_inputs(inputs: InnerInputs) -> InnerInputs:
+    """The inputs with the strides that the kernels expect; copies only what has others."""
     xz, scan_state = inputs.xz, inputs.scan_state
-    inputs = inputs._replace(
+    return inputs._replace(
         xz=xz if xz.stride(-1) == 1 else xz.contiguous(),
         conv_weight=inputs.conv_weight.contiguous(),
+        conv_state=None if inputs.conv_state is None else inputs.conv_state.contiguous(),
         scan_state=None if scan_state is None else scan_state.contiguous(),
     )
-    with torch.cuda.device_of(xz):  # Triton launches on the current device
-        return TritonInner.apply(*inputs)
+
+
+def mamba_inner_triton(inputs: InnerInputs) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns (y, conv_state, scan_state)."""
+    with torch.cuda.device_of(inputs.xz):  # Triton launches on the current device
+        return TritonInner.apply(*kernel_inputs(inputs))
