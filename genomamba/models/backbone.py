@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from itertools import islice
-from typing import Literal, TypeVar, overload
+from typing import Any, Literal, TypeVar, overload
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from genomamba.models.recompute import casting_weights_anew, recomputed
 from genomamba.models.state import LayerState, MambaState
 
 T = TypeVar("T")
+PIECE = 2**25  # numbers of the residual stream: 2^18 positions of 128
 EMBEDDING_STD = 0.02  # mamba-ssm's and GPT-2's
 
 
@@ -26,24 +28,28 @@ class MambaBackbone(nn.Module):
     Causal: position t depends on tokens 0..t. Forward in pieces, each started with the state that
     the previous one returned, equals the pass over the whole.
 
-    ``config.recompute`` bounds what is kept for the backward pass, in units of B L d_model elements
-    of the residual stream (4 bytes each with ``residual_in_fp32``, else the type's):
+    ``config.recompute`` bounds what is kept for the backward pass, in units of the residual stream:
+    B L d_model numbers of 4 bytes with ``residual_in_fp32``, else of the type's.
 
     - "none": everything that the operators save, in every block;
-    - "block": the stream before every block, n_layer units, and one block's "none" while its
-      gradients are computed;
-    - "group:n": the stream before every n-th block, n_layer / n units, and n blocks' "none".
+    - "block": the stream before every block but the first, n_layer - 1 units;
+    - "group:n": the stream before every n-th block but the first, n_layer / n - 1 units.
 
-    The gradients are the same. What it costs is a second forward pass.
+    Each group of blocks is worked on in equal pieces of at most ``PIECE`` numbers of the stream (or
+    one position), with the state carried from one to the next. In the backward pass a piece's
+    group is computed again, and what "none" would keep for these n blocks and this piece is held
+    until their gradients are done; likewise the final norm and the head. So the blocks run
+    forward twice, whatever n; n balances what is kept against what is held for a moment.
 
-    With ``config.segment_length`` = S the model works on S positions at a time. Between the forward
-    and the backward pass it keeps the tokens (a byte a position if they are uint8, on the CPU if
-    they are given there) and, for each of the L / S segments, the state at its border: n_layer
-    d_inner (4 d_state + e (d_conv - 1)) bytes a row, e the type's. The backward pass computes one
-    segment again at a time, last first, and carries the state's gradient back: the gradients are
-    exact, and activations take what a sequence of length S would, whatever L (``recompute`` then
-    counts within a segment). What ``forward`` returns is B L d_model all the same:
-    ``map_segments`` reduces each segment's hidden vectors where they are made.
+    With ``config.segment_length`` = S all the blocks work on S positions at a time. Between the
+    forward and the backward pass the model keeps the tokens (a byte a position if they are uint8,
+    on the CPU if they are given there) and, for each of the L / S segments, the state at its
+    border: n_layer d_inner (4 d_state + e (d_conv - 1)) bytes a row, e the type's. The backward
+    pass computes one segment again at a time, last first, and carries the state's gradient back:
+    the gradients are exact, and activations take what a sequence of length S would, whatever L
+    (``recompute`` then counts within a segment, and its blocks run forward three times). What
+    ``forward`` returns is B L d_model all the same: ``map_segments`` reduces the hidden vectors
+    where they are made.
     """
 
     def __init__(self, config: MambaConfig) -> None:
@@ -113,18 +119,20 @@ class MambaBackbone(nn.Module):
         state: MambaState | None = None,
         seq_idx: Tensor | None = None,
     ) -> Iterator[tuple[T, MambaState]]:
-        """Applies a function to the hidden vectors of one segment after another.
+        """Applies a function to the hidden vectors of one stretch of positions after another.
+
+        A stretch is a segment, a piece that is recomputed, or all positions: see the class.
 
         Args:
             tokens: (B, L) as in ``forward``; like seq_idx on any device.
             function: of hidden (B, l, d_model) and the positions it stands for. Where gradients
-                are recorded it is called again in the backward pass: what it returns must depend on
-                nothing that changes in between, and only that outlives the segment.
+                are recorded it may be called again in the backward pass: what it returns must
+                depend on nothing that changes in between, and only that outlives the stretch.
             state: as in ``forward``.
             seq_idx: as in ``forward``.
 
         Yields:
-            for each segment, in order, what the function returned, and the state after it.
+            for each stretch, in order, what the function returned, and the state after it.
 
         Raises:
             ValueError: as ``forward``.
@@ -137,69 +145,85 @@ class MambaBackbone(nn.Module):
         if state is not None and len(state.layers) != len(self.layers):
             raise ValueError(f"state: expected {len(self.layers)} layers, got {len(state.layers)}")
         length = tokens.shape[1]
-        step = self.config.segment_length or length
-        for start in range(0, max(length, 1), max(step, 1)):
-            at = slice(start, min(start + step, length))
-            arguments = (tokens, at, state, seq_idx, function)
-            if step < length:
-                result, state = recomputed(self._segment, *arguments)
-            else:
-                result, state = self._segment(*arguments)
+        segment = self.config.segment_length or length
+        if segment >= length:
+            yield from self._run(tokens, self._pieces(tokens), state, seq_idx, function)
+            return
+        for start in range(0, length, segment):
+            at = slice(start, min(start + segment, length))
+            [(result, state)] = recomputed(self._run, tokens, [at], state, seq_idx, function)
             yield result, state
 
-    def _segment(
+    def _pieces(self, tokens: Tensor) -> list[slice]:
+        """The positions that are computed again together: equal parts of the length."""
+        batch, length = tokens.shape
+        if self.config.recompute_group is None or not torch.is_grad_enabled():
+            return [slice(0, length)]
+        longest = max(1, PIECE // (batch * self.config.d_model))
+        step = math.ceil(length / math.ceil(length / longest))
+        return [slice(start, min(start + step, length)) for start in range(0, length, step)]
+
+    def _run(
         self,
         tokens: Tensor,
-        at: slice,
+        pieces: list[slice],
         state: MambaState | None,
         seq_idx: Tensor | None,
         function: Callable[[Tensor, slice], T],
-    ) -> tuple[T, MambaState]:
+    ) -> list[tuple[T, MambaState]]:
+        """Group after group of the blocks, each piece after piece along the length.
+
+        The state is that before the first piece. Returns each piece's result and state after it.
+        """
+        whole = len(pieces) == 1 and pieces[0] == slice(0, tokens.shape[1])
         device = self.embedding.weight.device
-        with casting_weights_anew(device.type) if self.config.segment_length else nullcontext():
-            if seq_idx is not None:
-                if state is not None and at.start > 0:  # a sequence may end with a segment
-                    goes_on = seq_idx[:, at.start - 1] == seq_idx[:, at.start]
-                    state = state.keep(goes_on.to(device))
-                seq_idx = seq_idx[:, at].to(device, non_blocking=True).contiguous()
-            piece = tokens[:, at].to(device, non_blocking=True)
-            hidden, after = self._run(piece, state, seq_idx)
-            return function(hidden, at), after
-
-    def _run(
-        self, tokens: Tensor, state: MambaState | None, seq_idx: Tensor | None
-    ) -> tuple[Tensor, MambaState]:
-        branch, residual = self.embedding(tokens.int()).to(self._stream_dtype()), None
+        results: list[Any] = [_part(tokens, at, device) for at in pieces]
+        owners = [_part(seq_idx, at, device) for at in pieces]
+        after: list[list[LayerState]] = [[] for _ in pieces]
         group = self.config.recompute_group
-        after: list[LayerState] = []
-        for first in range(0, len(self.layers), group or len(self.layers)):
-            if residual is not None:  # only the sum is kept between groups
-                branch, residual = (branch + residual).to(residual.dtype), None
-            before = None if state is None else state.layers[first:]
-            if group is None:
-                branch, residual, states = self._group(first, branch, before, seq_idx)
-            else:
-                branch, residual, states = recomputed(self._group, first, branch, before, seq_idx)
-            after += states
-        hidden, _ = self.norm_f(branch, residual)
-        return hidden, MambaState(tuple(after))
+        with nullcontext() if whole else casting_weights_anew(device.type):
+            for first in range(0, len(self.layers), group or len(self.layers)):
+                last = first + (group or len(self.layers))
+                blocks = slice(first, last)
+                before = None if state is None else MambaState(state.layers[blocks])
+                for i, at in enumerate(pieces):
+                    if before is not None and seq_idx is not None and at.start > 0:
+                        # A sequence may end where a piece does.
+                        goes_on = seq_idx[:, at.start - 1] == seq_idx[:, at.start]
+                        before = before.keep(goes_on.to(device))
+                    arguments = (blocks, results[i], before, owners[i], function, at)
+                    if group is None:
+                        results[i], before = self._cell(*arguments)
+                    else:
+                        results[i], before = recomputed(self._cell, *arguments)
+                    after[i] += before.layers
+        return [(r, MambaState(tuple(a))) for r, a in zip(results, after, strict=True)]
 
-    def _group(
+    def _cell(
         self,
-        first: int,
-        stream: Tensor,
-        before: Sequence[LayerState] | None,
+        blocks: slice,
+        source: Tensor,
+        before: MambaState | None,
         seq_idx: Tensor | None,
-    ) -> tuple[Tensor, Tensor, list[LayerState]]:
-        """The blocks of one group: the last one's branch, the stream it is to join, the states."""
-        branch, residual, after = stream, None, []
-        end = first + (self.config.recompute_group or len(self.layers))
-        for i, layer in enumerate(islice(self.layers, first, end)):
-            state = None if before is None else before[i]
+        function: Callable[[Tensor, slice], T],
+        at: slice,
+    ) -> tuple[Tensor | T, MambaState]:
+        """Some blocks over some positions: from the tokens if these are the first blocks, else from
+        the stream; to the function's result if they are the last, else to the stream."""
+        branch: Tensor = source
+        residual: Tensor | None = None
+        if blocks.start == 0:
+            branch = self.embedding(source.int()).to(self._stream_dtype())
+        after = []
+        for i, layer in enumerate(islice(self.layers, blocks.start, blocks.stop)):
+            state = None if before is None else before.layers[i]
             branch, residual, state = layer(branch, residual, state, seq_idx)
             after.append(state)
+        if blocks.stop >= len(self.layers):
+            hidden, _ = self.norm_f(branch, residual)
+            return function(hidden, at), MambaState(tuple(after))
         assert residual is not None
-        return branch, residual, after
+        return (branch + residual).to(residual.dtype), MambaState(tuple(after))
 
     def _stream_dtype(self) -> torch.dtype:
         dtype = autocast_dtype(self.embedding.weight)
@@ -208,3 +232,16 @@ class MambaBackbone(nn.Module):
 
 def _hidden(hidden: Tensor, _: slice) -> Tensor:
     return hidden
+
+
+@overload
+def _part(x: Tensor, at: slice, device: torch.device) -> Tensor: ...
+
+
+@overload
+def _part(x: Tensor | None, at: slice, device: torch.device) -> Tensor | None: ...
+
+
+def _part(x: Tensor | None, at: slice, device: torch.device) -> Tensor | None:
+    """The positions `at` of tokens or seq_idx (B, L), where the model is."""
+    return None if x is None else x[:, at].to(device, non_blocking=True).contiguous()

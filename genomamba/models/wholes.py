@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from genomamba.models.backbone import MambaBackbone
 from genomamba.models.config import MambaConfig
 from genomamba.models.heads import ClassificationHead, NextTokenHead, Pooling
-from genomamba.models.recompute import recomputed
 from genomamba.models.state import MambaState
 from genomamba_kernels import next_token_loss
 
@@ -72,14 +71,14 @@ class MambaForPretraining(nn.Module):
         """Weighted mean cross-entropy, in nats, of each token given those before it.
 
         A sequence's first token has nothing before it and is no target. No logits are held, and
-        with ``config.segment_length`` no hidden vectors of more than a segment.
+        with ``config.segment_length`` no hidden vectors of more than a segment either.
 
         Args:
             tokens: (B, L) integers in [0, vocab_size) of any type, on any device.
             importance: (B, L) of any type, bool included, of each token as a target; 1 if absent.
             seq_idx: (B, L) int32, non-decreasing, where rows hold several packed sequences.
-            observe: called for each segment with the positions of its targets and their unweighted
-                losses (B, l), for metrics; without gradient.
+            observe: called for stretch after stretch with the positions of its targets and their
+                unweighted losses (B, l), for metrics; without gradient.
 
         Returns:
             A scalar; 0, with zero gradients, if no target has weight.
@@ -93,7 +92,7 @@ class MambaForPretraining(nn.Module):
                 f"got {tuple(importance.shape)}"
             )
 
-        def of_segment(hidden: Tensor, at: slice) -> tuple[Tensor, Tensor, slice, Tensor]:
+        def part(hidden: Tensor, at: slice) -> tuple[Tensor, Tensor, slice, Tensor]:
             ahead = slice(at.start + 1, at.stop + 1)  # ends with the row, one earlier than hidden
             targets = tokens[:, ahead].to(hidden.device, non_blocking=True)
             weight = torch.ones_like(targets, dtype=torch.bool)
@@ -110,7 +109,7 @@ class MambaForPretraining(nn.Module):
 
         totals, weights = [], []
         for (total, weight, ahead, losses), _ in self.backbone.map_segments(
-            tokens, of_segment, seq_idx=seq_idx
+            tokens, part, seq_idx=seq_idx
         ):
             totals.append(total)
             weights.append(weight)
@@ -140,11 +139,8 @@ class MambaForClassification(nn.Module):
             (number of sequences, n_classes), row after row and in order along each row.
         """
 
-        def of_segment(hidden: Tensor, at: slice) -> tuple[slice, Tensor]:
-            piece = None if seq_idx is None else seq_idx[:, at]
-            if self.config.recompute_group is None:
-                return at, self.head.part(hidden, piece)
-            return at, recomputed(self.head.part, hidden, piece)
+        def part(hidden: Tensor, at: slice) -> tuple[slice, Tensor]:
+            return at, self.head.part(hidden, None if seq_idx is None else seq_idx[:, at])
 
-        segments = self.backbone.map_segments(tokens, of_segment, seq_idx=seq_idx)
-        return self.head.classify([part for part, _ in segments], tokens.shape, seq_idx)
+        parts = [part for part, _ in self.backbone.map_segments(tokens, part, seq_idx=seq_idx)]
+        return self.head.classify(parts, tokens.shape, seq_idx)

@@ -89,8 +89,7 @@ def test_hidden_vectors_states_and_gradients(
         assert_same(found, expected)
 
 
-@pytest.mark.parametrize("tie", [True, False])
-@pytest.mark.parametrize("with_packing", [False, True])
+@pytest.mark.parametrize(("tie", "with_packing"), [(True, False), (False, True)])
 @pytest.mark.parametrize(("length", "segment"), CUTS)
 def test_next_token_loss(
     config: MambaConfig, length: int, segment: int, with_packing: bool, tie: bool
@@ -120,8 +119,7 @@ def test_next_token_loss(
     torch.testing.assert_close(torch.stack(list(seen.values()), dim=1), losses)
 
 
-@pytest.mark.parametrize("pooling", ["mean", "last"])
-@pytest.mark.parametrize("recompute", ["none", "group:2"])
+@pytest.mark.parametrize(("pooling", "recompute"), [("mean", "none"), ("last", "group:2")])
 @pytest.mark.parametrize("with_packing", [False, True])
 @pytest.mark.parametrize(("length", "segment"), CUTS)
 def test_classification(
