@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -56,4 +57,39 @@ class MambaState:
         chosen = rows[:, None, None]
         return MambaState(
             tuple(LayerState(*(t.where(chosen, 0) for t in layer)) for layer in self.layers)
+        )
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All tensors by name, "layers.0.conv" and so on: what safetensors stores."""
+        return {
+            f"layers.{i}.{name}": tensor.contiguous()
+            for i, layer in enumerate(self.layers)
+            for name, tensor in layer._asdict().items()
+        }
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> MambaState:
+        """The inverse of ``tensors``.
+
+        Raises:
+            ValueError: the names are not those of a state.
+        """
+        layers = range(len(tensors) // 2)
+        names = {f"layers.{i}.{name}" for i in layers for name in LayerState._fields}
+        if names != set(tensors):
+            raise ValueError(
+                f"state: expected layers.0.conv, layers.0.scan and so on, got {sorted(tensors)}"
+            )
+        return cls(
+            tuple(
+                LayerState(tensors[f"layers.{i}.conv"], tensors[f"layers.{i}.scan"]) for i in layers
+            )
+        )
+
+    def equal(self, other: MambaState) -> bool:
+        """Whether every tensor is the other's, bit for bit."""
+        mine, theirs = self.tensors(), other.tensors()
+        return mine.keys() == theirs.keys() and all(
+            tensor.dtype == theirs[name].dtype and torch.equal(tensor, theirs[name])
+            for name, tensor in mine.items()
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from genomamba.models import MambaConfig, MambaForClassification, MambaForPretraining
 from genomamba.training.checkpoint import check_classes, load_model, read_checkpoint
 from genomamba.training.checkpoint_io import AtomicCheckpointIO
+from genomamba.training.pretraining import PretrainingTask
 from genomamba_data_prep.errors import InputError
 
 CONFIG = MambaConfig(d_model=8, n_layer=1, d_state=2)
@@ -138,3 +140,18 @@ def test_an_interrupted_write_leaves_the_old_file(
         writer.save_checkpoint(content(length=2), path)
     assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]
     assert read_checkpoint(path)["genomamba"]["length"] == 1
+
+
+def test_how_a_model_runs_may_differ_from_its_pretraining(tmp_path: Path) -> None:
+    path = tmp_path / "x.ckpt"
+    source = MambaForPretraining(CONFIG)
+    AtomicCheckpointIO().save_checkpoint(content(source, task="pretraining"), path)
+    config = dataclasses.replace(CONFIG, recompute="block", segment_length=8, backend="reference")
+    task = PretrainingTask(config, pretrained=path)
+    task.configure_model()
+    assert task.model is not None
+    for a, b in zip(task.model.parameters(), source.parameters(), strict=True):
+        assert torch.equal(a, b)
+    task = PretrainingTask(dataclasses.replace(CONFIG, d_state=4), pretrained=path)
+    with pytest.raises(InputError, match="d_state 2 there, 4 here"):
+        task.configure_model()
