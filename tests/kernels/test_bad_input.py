@@ -40,7 +40,8 @@ def test_checked_decay_does_not_make_the_host_wait(scan):
         torch.cuda.set_sync_debug_mode("default")
 
 
-@pytest.mark.parametrize("states", [70] + [100, 256] * (len(DEVICES) - 1))
+@pytest.mark.skipif("cuda" not in DEVICES, reason="slow where kernels are interpreted")
+@pytest.mark.parametrize("states", [70, 256])
 def test_more_states_than_64_are_no_limit(scan, assert_close, states):
     pytest.importorskip("triton")
     case = scan(1, 1, 1, states).on(DEVICES[-1])
