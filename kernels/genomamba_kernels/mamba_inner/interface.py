@@ -65,34 +65,9 @@ def mamba_inner(
     """
     backend = resolve_backend(backend)
     check_tensor("xz", xz, "(B, L, 2 D)", (-1, -1, -1))
-    batch, length, channels = xz.shape[0], xz.shape[1], xz.shape[2] // 2
     if xz.shape[2] % 2:
         raise ValueError(f"xz: expected shape (B, L, 2 D), an even last, got {tuple(xz.shape)}")
-    check_tensor("conv_weight", conv_weight, "(D, d_conv)", (channels, -1), xz)
-    check_tensor("A", A, "(D, N)", (channels, -1), xz)
-    check_accumulate_dtype("A", A, xz)
-    check_tensor("dt_proj_weight", dt_proj_weight, "(D, R)", (channels, -1), xz)
-    check_tensor("x_proj_weight", x_proj_weight, "(R + 2 G N, D)", (-1, channels), xz)
-    rest, states = x_proj_weight.shape[0] - dt_proj_weight.shape[1], A.shape[1]
-    if rest <= 0 or rest % (2 * states) or channels % (rest // (2 * states)):
-        raise ValueError(
-            f"x_proj_weight: expected R + 2 G N rows with R = {dt_proj_weight.shape[1]}, "
-            f"N = {states} and G that divides D = {channels}, got {x_proj_weight.shape[0]}"
-        )
-    for name, vector in (("conv_bias", conv_bias), ("D", D), ("dt_bias", dt_bias)):
-        if vector is not None:
-            check_tensor(name, vector, "(D,)", (channels,), xz)
     conv_state, scan_state = (None, None) if initial_state is None else initial_state
-    if conv_state is not None:
-        sizes = (batch, conv_weight.shape[1] - 1, channels)
-        check_tensor("initial_state[0]", conv_state, "(B, d_conv - 1, D)", sizes, xz)
-    if scan_state is not None:
-        sizes = (batch, channels, states)
-        check_tensor("initial_state[1]", scan_state, "(B, D, N)", sizes, xz)
-        check_accumulate_dtype("initial_state[1]", scan_state, xz)
-    if seq_idx is not None:
-        check_seq_idx(seq_idx, batch, length, xz)
-
     inputs = InnerInputs(
         xz,
         conv_weight,
@@ -107,9 +82,40 @@ def mamba_inner(
         seq_idx,
         projection_dtype(xz),
     )
+    check_inner(inputs, xz, xz.shape[2] // 2)
     with torch.autocast(xz.device.type, enabled=False):
         y, *final_state = _run(inputs, backend)
     return (y, (final_state[0], final_state[1])) if return_final_state else y
+
+
+def check_inner(inputs: InnerInputs, data: Tensor, channels: int) -> None:
+    """Checks all but xz; `data` is a tensor (B, L, any)."""
+    batch, length, _ = data.shape
+    A, conv_weight, dt_proj_weight = inputs.A, inputs.conv_weight, inputs.dt_proj_weight
+    check_tensor("conv_weight", conv_weight, "(D, d_conv)", (channels, -1), data)
+    check_tensor("A", A, "(D, N)", (channels, -1), data)
+    check_accumulate_dtype("A", A, data)
+    check_tensor("dt_proj_weight", dt_proj_weight, "(D, R)", (channels, -1), data)
+    check_tensor("x_proj_weight", inputs.x_proj_weight, "(R + 2 G N, D)", (-1, channels), data)
+    rows, rank, states = inputs.x_proj_weight.shape[0], dt_proj_weight.shape[1], A.shape[1]
+    groups, rest = divmod(rows - rank, 2 * states)
+    if groups <= 0 or rest or channels % groups:
+        raise ValueError(
+            f"x_proj_weight: expected R + 2 G N rows with R = {rank}, N = {states} and G that "
+            f"divides D = {channels}, got {rows}"
+        )
+    for name in ("conv_bias", "D", "dt_bias"):
+        if getattr(inputs, name) is not None:
+            check_tensor(name, getattr(inputs, name), "(D,)", (channels,), data)
+    if inputs.conv_state is not None:
+        sizes = (batch, conv_weight.shape[1] - 1, channels)
+        check_tensor("initial_state[0]", inputs.conv_state, "(B, d_conv - 1, D)", sizes, data)
+    if inputs.scan_state is not None:
+        sizes = (batch, channels, states)
+        check_tensor("initial_state[1]", inputs.scan_state, "(B, D, N)", sizes, data)
+        check_accumulate_dtype("initial_state[1]", inputs.scan_state, data)
+    if inputs.seq_idx is not None:
+        check_seq_idx(inputs.seq_idx, batch, length, data)
 
 
 def _run(inputs: InnerInputs, backend: str) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,0 +1,214 @@
+"""A residual block, backend "triton": what autograd saves and restores, and the walk over pieces.
+
+Saved are the stream, the parameters, and the states that enter each piece and each segment of its
+scan. Backward computes a piece's norm, projections and convolution again, and the second of the
+scan's two passes, and frees them before the next piece.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from genomamba_kernels.mamba_block.inputs import OuterInputs
+from genomamba_kernels.mamba_inner.inputs import InnerInputs
+from genomamba_kernels.mamba_inner.triton_autograd import (
+    contiguous,
+    initial_gradients,
+    kernel_inputs,
+    of_piece,
+)
+from genomamba_kernels.mamba_inner.triton_pieces import Piece, cross, cut, rows_of
+from genomamba_kernels.mamba_inner.triton_steps import (
+    Sums,
+    backward,
+    prepare,
+    product,
+    run_scan,
+    state_after,
+)
+from genomamba_kernels.rms_norm import triton_norm
+
+
+class OuterSums(NamedTuple):
+    """Gradients of the outer parameters, float32, to which every piece adds its part."""
+
+    norm_weight: Tensor
+    in_proj_weight: Tensor
+    in_proj_bias: Tensor | None
+    out_proj_weight: Tensor
+    out_proj_bias: Tensor | None
+
+    @classmethod
+    def zeros(cls, outer: OuterInputs) -> OuterSums:
+        def zeros(parameter: Tensor) -> Tensor:
+            return torch.zeros_like(parameter, dtype=torch.float32)
+
+        in_bias, out_bias = outer.in_proj_bias, outer.out_proj_bias
+        return cls(
+            zeros(outer.norm_weight),
+            zeros(outer.in_proj_weight),
+            None if in_bias is None else zeros(in_bias),
+            zeros(outer.out_proj_weight),
+            None if out_bias is None else zeros(out_bias),
+        )
+
+    def like(self, outer: OuterInputs) -> tuple[Tensor | None, ...]:
+        """In the dtypes of the parameters; None for those that are absent."""
+        return tuple(
+            None if total is None else total.to(getattr(outer, name).dtype)
+            for name, total in self._asdict().items()
+        )
+
+
+def entrance(outer: OuterInputs, piece: Piece) -> tuple[Tensor, Tensor]:
+    """The piece's norm (positions, M), and xz (rows, steps, 2 D)."""
+    dtype = outer.projection_dtype
+    stream = piece.of(outer.stream)
+    normed, _ = triton_norm.forward(stream, None, outer.norm_weight, outer.eps, dtype)
+    flat = normed.flatten(0, 1)
+    bias = outer.in_proj_bias
+    xz = torch.nn.functional.linear(
+        flat, outer.in_proj_weight.to(dtype), None if bias is None else bias.to(dtype)
+    )
+    return flat, xz.view(*stream.shape[:2], -1)
+
+
+def leave(outer: OuterInputs, piece: Piece, y: Tensor, out: Tensor) -> None:
+    """Writes the stream with the branch added."""
+    dtype, bias = outer.projection_dtype, outer.out_proj_bias
+    branch = torch.nn.functional.linear(
+        y, outer.out_proj_weight.to(dtype), None if bias is None else bias.to(dtype)
+    )
+    torch.add(piece.of(outer.stream), branch, out=piece.of(out))
+
+
+class TritonBlock(torch.autograd.Function):
+    """(stream, conv_state, scan_state) of the fields of OuterInputs and InnerInputs."""
+
+    @staticmethod
+    def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+        count = len(OuterInputs._fields)
+        outer, inner = OuterInputs(*arguments[:count]), InnerInputs(*arguments[count:])
+        batch, length = outer.stream.shape[:2]
+        channels = inner.A.shape[0]
+        out = torch.empty_like(outer.stream)
+        final, kept = [], []
+        for row in cut(batch, length, channels):
+            states = rows_of((inner.conv_state, inner.scan_state), row[0].rows)
+            for piece in row:
+                states = cross(states, inner.seq_idx, piece)
+                part = of_piece(inner, piece, entrance(outer, piece)[1], states)
+                result = run_scan(prepare(part), part.scan_state, save=False)
+                kept += [*states, result.entering]
+                states = (state_after(part), result.final_state)
+                leave(outer, piece, result.y, out)
+            final.append(states)
+        ctx.set_materialize_grads(False)
+        ctx.eps, ctx.projection_dtype = outer.eps, inner.projection_dtype
+        ctx.save_for_backward(*outer[:-2], *inner[:-1], *kept)
+        conv_states, scan_states = zip(*final, strict=True)
+        return out, torch.cat(conv_states), torch.cat(scan_states)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grad_outputs: Tensor | None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        grad_out, *grad_final = grad_outputs
+        count, dtype = len(OuterInputs._fields) - 2, ctx.projection_dtype
+        end = count + len(InnerInputs._fields) - 1
+        outer = OuterInputs(*ctx.saved_tensors[:count], eps=ctx.eps, projection_dtype=dtype)
+        inner = InnerInputs(*ctx.saved_tensors[count:end], projection_dtype=dtype)
+        kept = list(ctx.saved_tensors[end:])
+        if grad_out is None:
+            grad_out = torch.zeros_like(outer.stream)
+        grad_out = grad_out.contiguous()
+        grad_stream = torch.empty_like(outer.stream)
+        outer_sums = OuterSums.zeros(outer)
+        sums, grad_initial = Sums.zeros(inner), []
+        batch, length = outer.stream.shape[:2]
+        with torch.autocast(grad_out.device.type, enabled=False):
+            for row in reversed(cut(batch, length, inner.A.shape[0])):
+                grad_states = rows_of(contiguous(grad_final), row[0].rows)
+                for piece in reversed(row):
+                    *states, entering = kept[-3:]
+                    del kept[-3:]
+                    grad_states = backward_piece(
+                        outer,
+                        inner,
+                        piece,
+                        tuple(states),
+                        entering,
+                        piece.of(grad_out),
+                        grad_states,
+                        piece.of(grad_stream),
+                        outer_sums,
+                        sums,
+                    )
+                    grad_states = cross(grad_states, inner.seq_idx, piece)
+                grad_initial.append(grad_states)
+        return (
+            grad_stream,
+            *outer_sums.like(outer),
+            None,  # eps
+            None,  # projection_dtype
+            None,  # xz
+            *sums.like(inner),
+            *initial_gradients(inner, grad_initial),
+            None,  # seq_idx
+            None,  # projection_dtype
+        )
+
+
+def backward_piece(
+    outer: OuterInputs,
+    inner: InnerInputs,
+    piece: Piece,
+    states: tuple[Tensor | None, ...],
+    entering: Tensor | None,
+    grad_out: Tensor,
+    grad_states: tuple[Tensor | None, ...],
+    grad_stream: Tensor,
+    outer_sums: OuterSums,
+    sums: Sums,
+) -> tuple[Tensor | None, ...]:
+    """Writes grad_stream and adds to the sums; returns the gradients of the states before."""
+    dtype = outer.projection_dtype
+    normed, xz = entrance(outer, piece)
+    part = of_piece(inner, piece, xz, states)
+    prepared = prepare(part)
+    result = run_scan(prepared, part.scan_state, save=True, entering=entering)
+    assert result.saved is not None
+
+    grad_branch = grad_out.flatten(0, 1).to(dtype)
+    outer_sums.out_proj_weight.add_(product(grad_branch.T, result.y.flatten(0, 1).to(dtype)))
+    if outer_sums.out_proj_bias is not None:
+        outer_sums.out_proj_bias.add_(grad_branch.sum(0, dtype=torch.float32))
+    saved = result.saved
+    del result  # its y is not needed any more
+    grad_y = (grad_branch @ outer.out_proj_weight.to(dtype)).view(*xz.shape[:2], -1)
+
+    grad_xz = torch.empty_like(xz)
+    grad_states = backward(part, prepared, saved, grad_y, grad_states, grad_xz, sums)
+    del prepared, saved, part, xz, grad_y
+    grad_xz = grad_xz.flatten(0, 1)
+    outer_sums.in_proj_weight.add_(product(grad_xz.T, normed))
+    if outer_sums.in_proj_bias is not None:
+        outer_sums.in_proj_bias.add_(grad_xz.sum(0, dtype=torch.float32))
+    grad_normed = grad_xz @ outer.in_proj_weight.to(dtype)
+    stream = piece.of(outer.stream)
+    _, grad, grad_weight = triton_norm.backward(
+        stream, outer.norm_weight, outer.eps, grad_normed.view_as(stream), grad_out, stream.dtype
+    )
+    grad_stream.copy_(grad)
+    outer_sums.norm_weight.add_(grad_weight)
+    return grad_states
+
+
+def mamba_block_triton(outer: OuterInputs, inner: InnerInputs) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns (stream, conv_state, scan_state). `inner` lacks its xz."""
+    outer = outer._replace(stream=outer.stream.contiguous())
+    with torch.cuda.device_of(outer.stream):  # Triton launches on the current device
+        return TritonBlock.apply(*outer, *kernel_inputs(inner))
