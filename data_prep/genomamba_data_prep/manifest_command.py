@@ -93,16 +93,21 @@ def run(args: argparse.Namespace) -> int:
     assigned = splits.read(args.splits, species_set)
     # All are drawn before any is written, and those that are there are compared first, so that a
     # mistake leaves nothing half done.
-    drawn = {path: _draw(args, length, species_set, assigned) for length, path in outputs.items()}
+    notes: list[str] = []
+    drawn = {
+        path: _draw(args, length, species_set, assigned, notes) for length, path in outputs.items()
+    }
     if args.lengths is not None:
         output.mkdir(parents=True, exist_ok=True)
+    states = []
     for path in sorted(drawn, key=lambda path: not path.exists()):
         table, origin = drawn[path]
         written = write_manifest(path, table, origin, force=args.force)
         state = (
             f"{len(table)} windows of {origin.length} bases" if written else "already up to date"
         )
-        print(f"{path}: {state}", file=sys.stderr)
+        states.append(f"{path}: {state}")
+    print(*notes, *states, sep="\n", file=sys.stderr)
     return 0
 
 
@@ -132,9 +137,13 @@ def read_lengths(text: str) -> list[int]:
 
 
 def _draw(
-    args: argparse.Namespace, length: int, species_set: SpeciesSet, assigned: Splits
+    args: argparse.Namespace,
+    length: int,
+    species_set: SpeciesSet,
+    assigned: Splits,
+    notes: list[str],
 ) -> tuple[Table, Origin]:
-    """A manifest's rows and how they were drawn; says on stderr what was not used."""
+    """A manifest's rows and how they were drawn; notes what was not used."""
     from genomamba_data_prep.manifests import Origin, draw_manifest
     from genomamba_data_prep.windows import Stream, WindowSampler
 
@@ -163,9 +172,7 @@ def _draw(
         refused=refused,
     )
     for reason, count in sampler.dropped.items():
-        print(f"{length}: not used: {count} interval(s) {reason}", file=sys.stderr)
+        notes.append(f"{length}: not used: {count} interval(s) {reason}")
     for reason, count in refused.items():
-        print(
-            f"{length}: refused and drawn again: {count} window(s) with {reason}", file=sys.stderr
-        )
+        notes.append(f"{length}: refused and drawn again: {count} window(s) with {reason}")
     return table, origin

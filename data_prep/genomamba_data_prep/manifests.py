@@ -141,26 +141,35 @@ def read_manifest(path: str | Path, species_set: SpeciesSet | None = None) -> Ma
         InputError: not a manifest, changed since it was written, or of another species set.
     """
     path = Path(path)
+    if path.is_file() and not _matches_sidecar(path):  # before a damaged file is parsed
+        raise _changed(path)
     try:
         with pq.ParquetFile(path) as file:
             table = file.read()
-    except (pa.ArrowException, IsADirectoryError) as error:
-        raise InputError(f"not a Parquet file: {error}", file=path) from None
+        table.validate(full=True)  # text that is not UTF-8, too
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, FileNotFoundError | PermissionError):
+            raise
+        raise InputError(f"not a Parquet file: {' '.join(str(error).split())}", file=path) from None
     try:
         origin, digest = _metadata(table, path)
     except (ValueError, KeyError, TypeError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"the manifest's metadata are damaged: {error}", file=path) from None
-    if _digest(table, origin) != digest or not _matches_sidecar(path):
-        raise InputError(
-            "the manifest was changed after it was written; its hash does not match",
-            file=path,
-            fix="Restore it, or draw it again: genomamba prepare manifest --force",
-        )
+    if _digest(table, origin) != digest:
+        raise _changed(path)
     if species_set is not None:
         _check_data(origin, species_set, path)
     return Manifest(path, origin, digest, table)
+
+
+def _changed(path: Path) -> InputError:
+    return InputError(
+        "the manifest was changed after it was written; its hash does not match",
+        file=path,
+        fix="Restore it, or draw it again: genomamba prepare manifest --force",
+    )
 
 
 def _metadata(table: pa.Table, path: Path) -> tuple[Origin, str]:
@@ -221,7 +230,7 @@ def _sidecar(path: Path) -> Path:
 def _matches_sidecar(path: Path) -> bool:
     """Whether the file has its sidecar's hash; true for a manifest that was copied without it."""
     try:
-        expected = _sidecar(path).read_text(encoding="utf-8").split()[:1]
+        expected = _sidecar(path).read_bytes().split()[:1]
     except FileNotFoundError:
         return True
-    return expected == [_file_digest(path)]
+    return expected == [_file_digest(path).encode()]

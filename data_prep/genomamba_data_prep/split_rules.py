@@ -118,7 +118,7 @@ def by_bed(
     known = {name: None for owner in candidates for name in species_set.records(owner)}
     intervals = []
     for line, fields in read_lines(path):
-        if fields[0].startswith("#") or fields[0].split()[0] in ("track", "browser"):
+        if fields[0].startswith("#") or fields[0].split(" ")[0] in ("track", "browser"):
             continue
         if len(fields) < 4:
             raise InputError(

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import mmap
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -118,7 +120,8 @@ class Manifest:
                 file=store,
                 fix=f"Rebuild it: {_rebuild_command(store, content)}",
             )
-        if content.get(HASH_FIELD, content_hash(content)) != content_hash(content):
+        has_hash = content["version"] > 1 or HASH_FIELD in content
+        if has_hash and content.get(HASH_FIELD) != content_hash(content):
             raise InputError(
                 "the store's manifest was edited after it was written",
                 file=store / MANIFEST_NAME,
@@ -194,7 +197,6 @@ class Store:
         layout = [[record.name, record.length] for record in manifest.records]
         content = json.dumps([manifest.codes_sha256, layout])
         self.digest = hashlib.sha256(content.encode()).hexdigest()
-        self._codes: Codes | None = None
         self._n_index: NIndex | None = None
 
     @classmethod
@@ -257,11 +259,25 @@ class Store:
 
     def view(self, record: str) -> Codes:
         """All codes of a record, to be sliced."""
-        if self._codes is None:
-            # np.asarray: a plain array over the map; slices of np.memmap itself are slow to make.
-            self._codes = np.asarray(np.memmap(self.path / CODES_NAME, dtype=np.uint8, mode="r"))
         place = self.records[record]
-        return self._codes[place.offset : place.offset + place.length]
+        return np.frombuffer(self._map, np.uint8, place.length, place.offset)
+
+    @cached_property
+    def _map(self) -> mmap.mmap:
+        with (self.path / CODES_NAME).open("rb") as file:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+    def will_need(self, offsets: Sequence[int], length: int) -> None:
+        """Start reading windows of ``length`` bases at these places of ``codes.bin`` from the disk.
+
+        Where the store is not in memory, and may be larger than it, this reads all windows at once
+        and nothing else; a page fault at a time would wait for each and read what lies around it.
+        """
+        if not hasattr(mmap, "MADV_WILLNEED"):
+            return
+        for offset in offsets:
+            begin = offset - offset % mmap.PAGESIZE
+            self._map.madvise(mmap.MADV_WILLNEED, begin, offset + length - begin)
 
     def _place(self, record: str, start: int, end: int | None) -> slice:
         """The checked interval."""

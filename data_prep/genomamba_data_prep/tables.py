@@ -20,7 +20,8 @@ def read_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError("not a text file in UTF-8", file=path, position=error.start + 1) from None
-    for number, line in enumerate(text.splitlines(), start=1):
+    # Not str.splitlines, for which form feeds and the like end lines, too.
+    for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             yield number, [field.strip() for field in line.split("\t")]
 
