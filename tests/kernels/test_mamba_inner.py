@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.utils.checkpoint import checkpoint
 
 from genomamba_kernels import mamba_inner
 
@@ -207,6 +208,20 @@ def test_half_types_err_at_most_twice_the_composition(rms_ratio, dtype):
         assert ours[name].dtype == theirs[name].dtype, name
         limit = 2 * rms_ratio(theirs[name], truth[name])
         assert rms_ratio(ours[name], truth[name]) <= limit, name
+
+
+@needs_triton
+def test_may_be_recomputed():
+    """Under checkpointing, to the same bits."""
+    tensors = {
+        name: tensor.to(DEVICE, torch.float32).requires_grad_() for name, tensor in make(1).items()
+    }
+    plain = call(tensors, "triton")
+    again = checkpoint(call, tensors, "triton", use_reentrant=False)
+    leaves = list(tensors.values())
+    grads = [torch.autograd.grad(out, leaves, cotangents(out)) for out in (plain, again)]
+    for got, expected in zip(*grads, strict=True):
+        assert torch.equal(got, expected)
 
 
 @needs_triton

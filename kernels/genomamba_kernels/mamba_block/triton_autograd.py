@@ -119,9 +119,10 @@ class TritonBlock(torch.autograd.Function):
         grad_out, *grad_final = grad_outputs
         count, dtype = len(OuterInputs._fields) - 2, ctx.projection_dtype
         end = count + len(InnerInputs._fields) - 1
-        outer = OuterInputs(*ctx.saved_tensors[:count], eps=ctx.eps, projection_dtype=dtype)
-        inner = InnerInputs(*ctx.saved_tensors[count:end], projection_dtype=dtype)
-        kept = list(ctx.saved_tensors[end:])
+        saved_tensors = list(ctx.saved_tensors)  # once: recomputation allows no second look
+        outer = OuterInputs(*saved_tensors[:count], eps=ctx.eps, projection_dtype=dtype)
+        inner = InnerInputs(*saved_tensors[count:end], projection_dtype=dtype)
+        kept = saved_tensors[end:]
         if grad_out is None:
             grad_out = torch.zeros_like(outer.stream)
         grad_out = grad_out.contiguous()

@@ -68,7 +68,8 @@ class TritonInner(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grad_outputs: Tensor | None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         grad_y, *grad_final = grad_outputs
-        arguments, kept = ctx.saved_tensors[: ctx.count], list(ctx.saved_tensors[ctx.count :])
+        saved_tensors = list(ctx.saved_tensors)  # once: recomputation allows no second look
+        arguments, kept = saved_tensors[: ctx.count], saved_tensors[ctx.count :]
         inputs = InnerInputs(*arguments, projection_dtype=ctx.projection_dtype)
         batch, length = inputs.xz.shape[:2]
         channels = inputs.A.shape[0]
