@@ -122,7 +122,7 @@ def write_manifest(
     if path.exists() and not force:
         try:
             existing = pq.read_metadata(path).metadata or {}
-        except (OSError, pa.ArrowException):
+        except (OSError, pa.ArrowException, UnicodeDecodeError):
             existing = {}
         if existing.get(METADATA_KEY) == content.encode():
             read_manifest(path)  # the same draw; but are the rows still those?
@@ -147,7 +147,7 @@ def read_manifest(path: str | Path, species_set: SpeciesSet | None = None) -> Ma
         with pq.ParquetFile(path) as file:
             table = file.read()
         table.validate(full=True)  # text that is not UTF-8, too
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         if isinstance(error, FileNotFoundError | PermissionError):
             raise
         raise InputError(f"not a Parquet file: {' '.join(str(error).split())}", file=path) from None
