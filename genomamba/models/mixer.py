@@ -6,13 +6,15 @@ Letters: B batch, L length, D d_inner, N d_state, R rank of the step size.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from genomamba.models.config import MambaConfig
+from genomamba.models.norm import RMSNorm
 from genomamba.models.state import LayerState
-from genomamba_kernels import mamba_inner
+from genomamba_kernels import mamba_block, mamba_inner
 
 
 def initial_step_bias(config: MambaConfig) -> Tensor:
@@ -81,21 +83,54 @@ class MambaMixer(nn.Module):
         Returns:
             y (B, L, d_model) and the state after the last position.
         """
-        y, (conv_state, scan_state) = mamba_inner(
-            self.in_proj(x),
-            self.conv1d.weight.squeeze(1),
-            self.conv1d.bias,
-            self.x_proj.weight,
-            self.dt_proj.weight,
-            -torch.exp(_at_least_float32(self.A_log)),
-            _at_least_float32(self.D),
-            _at_least_float32(self.dt_proj.bias),
-            initial_state=None if state is None else (state.conv, state.scan),
-            return_final_state=True,
-            seq_idx=seq_idx,
-            backend=self.backend,
+        y, after = mamba_inner(
+            self.in_proj(x), **self._inner_parameters(), **self._options(state, seq_idx)
         )
-        return self.out_proj(y), LayerState(conv_state, scan_state)
+        return self.out_proj(y), LayerState(*after)
+
+    def recomputed_block(
+        self,
+        stream: Tensor,
+        norm: RMSNorm,
+        state: LayerState | None = None,
+        seq_idx: Tensor | None = None,
+    ) -> tuple[Tensor, LayerState]:
+        """A whole residual block, of which only the stream is kept for the backward pass.
+
+        Returns:
+            ``stream + self(norm(stream))`` (B, L, d_model) and the state after the last position.
+        """
+        stream, after = mamba_block(
+            stream,
+            norm.weight,
+            in_proj_weight=self.in_proj.weight,
+            in_proj_bias=self.in_proj.bias,
+            out_proj_weight=self.out_proj.weight,
+            out_proj_bias=self.out_proj.bias,
+            eps=norm.eps,
+            **self._inner_parameters(),
+            **self._options(state, seq_idx),
+        )
+        return stream, LayerState(*after)
+
+    def _inner_parameters(self) -> dict[str, Any]:
+        return {
+            "conv_weight": self.conv1d.weight.squeeze(1),
+            "conv_bias": self.conv1d.bias,
+            "x_proj_weight": self.x_proj.weight,
+            "dt_proj_weight": self.dt_proj.weight,
+            "A": -torch.exp(_at_least_float32(self.A_log)),
+            "D": _at_least_float32(self.D),
+            "dt_bias": _at_least_float32(self.dt_proj.bias),
+        }
+
+    def _options(self, state: LayerState | None, seq_idx: Tensor | None) -> dict[str, Any]:
+        return {
+            "initial_state": None if state is None else (state.conv, state.scan),
+            "return_final_state": True,
+            "seq_idx": seq_idx,
+            "backend": self.backend,
+        }
 
 
 def _at_least_float32(parameter: Tensor) -> Tensor:

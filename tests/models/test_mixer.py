@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional
 
 from genomamba.models import MambaConfig, MambaForPretraining, MambaMixer
+from genomamba.models.block import MambaBlock
 from genomamba.models.norm import RMSNorm
 from genomamba.models.state import LayerState
 
@@ -111,6 +112,24 @@ def test_backends_agree(config: MambaConfig) -> None:
             torch.testing.assert_close(
                 results[backend][name], expected, rtol=0, atol=1e-4 * scale, msg=name
             )
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's, on overflow
+@pytest.mark.parametrize("backend", ["reference", "torch", "triton"])
+def test_a_recomputed_block_is_the_block(config: MambaConfig, backend: str) -> None:
+    if backend == "triton":
+        pytest.importorskip("triton")
+    device = "cuda" if backend == "triton" and torch.cuda.is_available() else "cpu"
+    block = MambaBlock(dataclasses.replace(config, backend=backend)).to(device)
+    stream = torch.randn(1, 11, config.d_model, device=device, requires_grad=True)
+    branch, residual, state = block(stream)
+    other, other_state = block.mixer.recomputed_block(stream, block.norm)
+    torch.testing.assert_close(other, residual + branch)
+    torch.testing.assert_close(other_state, state)
+    leaves = [stream, *block.parameters()]
+    expected = torch.autograd.grad((residual + branch).square().sum(), leaves)
+    got = torch.autograd.grad(other.square().sum(), leaves)
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("backend", ["torch", "reference"])
