@@ -1,128 +1,144 @@
-"""What a training step's peak is made of, predicted byte by byte, and beside what was measured.
+"""Where a training step's memory goes: which line of code made what is held at the peak.
 
-    python kernels/benchmarks/memory.py --model 1.4m --length 2^20 --recompute block
-    python kernels/benchmarks/memory.py --measured model_step.csv --plot memory.png
+    python kernels/benchmarks/memory.py --model 1.4m --recompute block     (needs a GPU)
+    python kernels/benchmarks/memory.py --measured results/memory.csv --plot memory.png
 
-Counts the backend "triton" under bf16 autocast with float32 parameters. The table is for the moment
-of the peak: the scan's backward in the first block (or group) that is walked backwards.
-
-Letters: d d_model, D d_inner = 2 d, N d_state, R dt_rank, K steps between saved states, r bytes a
-number of the residual stream, n layers, g layers that are computed again together.
+Trains for two steps at two lengths while the allocator writes down every allocation with its Python
+stack, finds the moment of the peak and sums what is held then by line. The difference between the
+lengths gives each line's bytes a token; what is left does not grow with the length. With
+--measured it draws peaks that model_step.py measured against the tokens of a step, and the line
+through them.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
+import linecache
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
-from model_step import GIB, MODELS
+import torch
+from model_step import GIB, build, configuration
 from records import read_rows
 
-from genomamba.models import MambaConfig, MambaForPretraining
-from genomamba_kernels.mamba_inner.triton_pieces import PIECE
-from genomamba_kernels.selective_scan.triton_plan import DEFAULT_PLAN, channel_blocks
-
-HALF, SINGLE = 2, 4  # bytes a number
-OPTIMIZER = 4  # parameter, gradient and two moments, all float32
+MOST_EVENTS = 2_000_000
+OURS = ("genomamba_kernels", "genomamba/", "benchmarks/peer_model.py", "mamba_ssm")
+ENGINE = "torch's autograd: gradients of built-in operators"
+LEAST = 0.5  # bytes a token: what is below is not shown by itself
 
 
-class Part(NamedTuple):
-    """Tensors alike, in bytes a token; those of a piece stop growing with the length."""
-
-    what: str
-    formula: str
-    bytes: float
-    of_piece: bool = False
-
-
-def parts(config: MambaConfig) -> list[Part]:
-    """What is held at the peak of a training step."""
-    d, inner, states = config.d_model, config.d_inner, config.d_state
-    stream = SINGLE if config.residual_in_fp32 else HALF
-    group = config.recompute_group
-    interval = DEFAULT_PLAN.interval
-    blocks = channel_blocks(inner, 1, DEFAULT_PLAN.backward.width)
-    together = group or config.n_layer  # blocks whose insides are kept at the same time
-    borders = -(-config.n_layer // together) if group else 0
-    streams = together - 1 if group else together + 1  # a group's first is its border
-
-    def a_block(what: str, formula: str, size: float) -> Part:
-        return Part(f"{together} x {what}", f"{together} {formula}", together * size)
-
-    def working(what: str, formula: str, size: float) -> Part:
-        return Part(f"of a piece: {what}", formula, size, of_piece=True)
-
-    return [
-        Part("tokens, and as int32", "8 + 4", 12),
-        Part(f"{borders} x stream between groups", f"{borders} r d", borders * stream * d),
-        Part(f"{streams} x stream before a norm", f"{streams} r d", streams * stream * d),
-        a_block("norm, the input of in_proj", "2 d", HALF * d),
-        a_block("xz", "4 D", 2 * HALF * inner),
-        a_block("states", "4 N D / K", SINGLE * states * inner / interval),
-        a_block("y, the input of out_proj", "2 D", HALF * inner),
-        Part("gradients of stream and branch", "(r + 2) d", (stream + HALF) * d),
-        Part("gradients of y and xz", "6 D", 3 * HALF * inner),
-        working("u, delta and their gradients", "8 D", 4 * HALF * inner),
-        working(
-            "dt, B, C, likewise; tiles",
-            "4 (R + 2 N) + 8 N",
-            2 * HALF * (config.rank + 2 * states) + 2 * SINGLE * states,
-        ),
-        working("parts of dB and dC", "8 N ceil(D / 64)", 2 * SINGLE * states * blocks),
-    ]
+def place(frames: Sequence[Mapping[str, Any]]) -> str:
+    """The innermost line of ours, or the innermost line at all, with its text."""
+    if not frames:
+        return ENGINE
+    chosen = next((f for f in frames if any(part in f["filename"] for part in OURS)), frames[0])
+    text = linecache.getline(chosen["filename"], chosen["line"]).strip()
+    name = "/".join(Path(chosen["filename"]).parts[-2:])
+    return f"{name}:{chosen['line']} {text}"
 
 
-def parameters(config: MambaConfig) -> int:
-    return sum(p.numel() for p in MambaForPretraining(config).parameters())
+def held_at_peak(events: Iterable[Mapping[str, Any]], first: int = 0) -> dict[str, int]:
+    """Bytes by place at the moment of most bytes, of all events from number `first` on."""
+    live: dict[int, tuple[int, Sequence[Mapping[str, Any]]]] = {}
+    total = peak = 0
+    at_peak: dict[int, tuple[int, Sequence[Mapping[str, Any]]]] = {}
+    rising = False
+    for i, event in enumerate(events):
+        if event["action"] == "alloc":
+            live[event["addr"]] = (event["size"], event.get("frames", ()))
+            total += event["size"]
+            rising = i >= first and total > peak
+            peak = total if rising else peak
+        elif event["action"] == "free_requested" and event["addr"] in live:
+            if rising:  # the peak was the event before
+                at_peak, rising = dict(live), False
+            total -= live.pop(event["addr"])[0]
+    if rising:
+        at_peak = live
+    held: dict[str, int] = defaultdict(int)
+    for size, frames in at_peak.values():
+        held[place(frames)] += size
+    return dict(held)
 
 
-def predicted(config: MambaConfig, tokens: int) -> float:
-    """Bytes at the peak."""
-    of_piece = min(tokens, PIECE // config.d_inner)
-    sizes = (part.bytes * (of_piece if part.of_piece else tokens) for part in parts(config))
-    return sum(sizes) + OPTIMIZER * SINGLE * parameters(config)
-
-
-def configuration(model: str, recompute: str, residual: str) -> MambaConfig:
-    d_model, n_layer = map(int, MODELS.get(model, model).split("x"))
-    return MambaConfig(
-        d_model=d_model,
-        n_layer=n_layer,
-        recompute=recompute,
-        residual_in_fp32=residual == "float32",
+def trace(arguments: argparse.Namespace, length: int, first: int) -> tuple[dict[str, int], int]:
+    """What is held at the peak of two steps at a length, and the number of events so far."""
+    gc.collect()  # the run before
+    device = torch.device("cuda")
+    torch.manual_seed(0)
+    tokens = torch.randint(4, (arguments.batch, length), device=device)
+    config = configuration(
+        arguments.model, arguments.recompute, arguments.residual, backend="triton"
     )
+    runner = build(arguments.who, config, tokens, forward_only=False)
+    torch.cuda.reset_peak_memory_stats()
+    for _ in range(2):
+        runner.step()
+    torch.cuda.synchronize()
+    measured = torch.cuda.max_memory_allocated()
+    events = torch.cuda.memory._snapshot()["device_traces"][0]
+    held = held_at_peak(events, first)
+    found = sum(held.values())
+    if abs(found / measured - 1) > 0.01:
+        print(f"{length}: found {found} bytes, the allocator {measured}", file=sys.stderr)
+    return held, len(events)
 
 
-def print_table(config: MambaConfig, tokens: int) -> None:
-    of_piece = min(tokens, PIECE // config.d_inner)
-    print(f"| {'what':<44} | {'bytes a token':<28} | {'':>8} | {'GiB':>6} |")
-    print(f"| {'-' * 44} | {'-' * 28} | {'-' * 7}: | {'-' * 5}: |")
-    for part in parts(config):
-        held = part.bytes * (of_piece if part.of_piece else tokens) / GIB
-        print(f"| {part.what:<44} | {part.formula:<28} | {part.bytes:>8.0f} | {held:>6.2f} |")
-    weights = OPTIMIZER * SINGLE * parameters(config) / GIB
-    print(f"| {'parameters, gradients, AdamW':<44} | {'':<28} | {'':>8} | {weights:>6.2f} |")
-    slope = sum(part.bytes for part in parts(config) if not part.of_piece)
-    total = predicted(config, tokens) / GIB
-    print(f"| {'all; what grows with the length':<44} | {'':<28} | {slope:>8.0f} | {total:>6.2f} |")
+def table(held: Sequence[dict[str, int]], tokens: Sequence[int]) -> list[tuple[float, float, str]]:
+    """(bytes a token, bytes besides, place), the largest first; small ones in the last row."""
+    rows, rest = [], [0.0, 0.0]
+    for name in {name for side in held for name in side}:
+        small, large = (side.get(name, 0) for side in held)
+        slope = (large - small) / (tokens[1] - tokens[0])
+        besides = large - slope * tokens[1]
+        if abs(slope) < LEAST and abs(besides) < LEAST * tokens[1]:
+            rest = [rest[0] + slope, rest[1] + besides]
+        else:
+            rows.append((slope, besides, name))
+    return [*sorted(rows, reverse=True), (*rest, "the rest")]
+
+
+def explain(arguments: argparse.Namespace) -> None:
+    torch.cuda.memory._record_memory_history(max_entries=MOST_EVENTS, stacks="python")
+    held, first = [], 0
+    for length in arguments.lengths:
+        found, first = trace(arguments, length, first)
+        held.append(found)
+    tokens = [arguments.batch * length for length in arguments.lengths]
+    rows = table(held, tokens)
+    print(f"{'B/token':>8} {'besides MiB':>11}  what is held at the peak, {tokens[1]} tokens")
+    for slope, besides, name in rows:
+        print(f"{slope:>8.1f} {besides / 2**20:>11.1f}  {name}")
+    print(f"{sum(row[0] for row in rows):>8.1f} {sum(row[1] for row in rows) / 2**20:>11.1f}  all")
+
+
+def line(points: Sequence[tuple[int, float]]) -> tuple[float, float, float]:
+    """(slope, intercept, largest distance) of the least-squares line through some points."""
+    n = len(points)
+    mean_x, mean_y = (sum(values) / n for values in zip(*points, strict=True))
+    spread = sum((x - mean_x) ** 2 for x, _ in points)
+    slope = sum((x - mean_x) * (y - mean_y) for x, y in points) / spread if spread else 0.0
+    intercept = mean_y - slope * mean_x
+    return slope, intercept, max(abs(y - slope * x - intercept) for x, y in points)
 
 
 def compare(path: Path, image: Path | None) -> None:
-    """Measured peaks of our training steps beside the predicted; a plot of both against tokens."""
-    curves: dict[tuple[str, str, str], list[tuple[int, float, float]]] = {}
+    """Measured peaks of training steps against tokens, with the lines through them."""
+    curves: dict[str, list[tuple[int, float]]] = defaultdict(list)
     for row in read_rows(path):
-        if row["who"] == "ours" and row["mode"] == "train" and row["peak_gib"]:
-            key = (row["model"], row["recompute"], row["residual"])
-            tokens = int(row["B"]) * int(row["L"])
-            expected = predicted(configuration(*key), tokens) / GIB
-            curves.setdefault(key, []).append((tokens, float(row["peak_gib"]), expected))
-    for (model, recompute, residual), points in curves.items():
-        for tokens, measured, expected in sorted(points):
-            print(
-                f"{model:<5} recompute {recompute:<8} residual {residual:<8} {tokens:>9} tokens:"
-                f" {measured:>6.2f} GiB, predicted {expected:>6.2f}"
-            )
+        if row["mode"] == "train" and row["peak_gib"]:
+            name = f"{row['who']}, {row['model']}, recompute {row['recompute']}, {row['residual']}"
+            curves[name].append((int(row["B"]) * int(row["L"]), float(row["peak_gib"])))
+    fits = {name: line(points) for name, points in curves.items()}
+    for name, (slope, intercept, distance) in fits.items():
+        print(
+            f"{name}: {slope * GIB:.0f} bytes a token and {intercept:.2f} GiB;"
+            f" points at most {distance:.2f} GiB off"
+        )
     if image is None:
         return
     import matplotlib as mpl
@@ -131,36 +147,37 @@ def compare(path: Path, image: Path | None) -> None:
     import matplotlib.pyplot as plt
 
     figure, axis = plt.subplots(figsize=(7, 4.5), layout="constrained")
-    for i, (key, points) in enumerate(curves.items()):
-        tokens, measured, expected = zip(*sorted(points), strict=True)
-        model, recompute, residual = key
-        label = f"{model}, recompute {recompute}, stream {residual}"
-        axis.plot(tokens, measured, "o", color=f"C{i}", label=label)
-        axis.plot(tokens, expected, "-", color=f"C{i}", lw=1)
+    for i, (name, points) in enumerate(curves.items()):
+        tokens, peaks = zip(*sorted(points), strict=True)
+        slope, intercept, _ = fits[name]
+        label = f"{name}: {slope * GIB:.0f} bytes a token"
+        axis.plot(tokens, peaks, "o", color=f"C{i}", label=label)
+        axis.plot(tokens, [slope * x + intercept for x in tokens], color=f"C{i}", lw=1)
     axis.set(xlabel="tokens a step", ylabel="peak [GiB]", xlim=(0, None), ylim=(0, None))
-    axis.set_title("Training step: points measured, lines predicted", fontsize=10)
     axis.grid(alpha=0.3)
-    axis.legend(frameon=False)
+    axis.legend(frameon=False, fontsize=8)
     figure.savefig(image, dpi=150)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     add = parser.add_argument
+    add("--who", default="ours", choices=["ours", "mamba-ssm"])
     add("--model", default="1.4m", help="1.4m, 7m, or d_model x n_layer: 128x12")
-    add("--length", default="2^20", help="tokens a step")
+    add("--batch", type=int, default=1)
+    add("--lengths", type=int, nargs=2, default=[2**19, 2**20])
     add("--recompute", default="none", help="none, block, group:n")
     add("--residual", default="float32", choices=["float32", "bfloat16"])
-    add("--measured", type=Path, help="a results file of model_step.py to compare with")
-    add("--plot", type=Path, help="where to draw the comparison")
+    add("--measured", type=Path, help="a results file of model_step.py")
+    add("--plot", type=Path, help="where to draw what it holds")
     arguments = parser.parse_args()
     if arguments.measured is not None:
         compare(arguments.measured, arguments.plot)
-        return 0
-    text = arguments.length
-    tokens = 2 ** int(text[2:]) if text.startswith("2^") else int(text)
-    config = configuration(arguments.model, arguments.recompute, arguments.residual)
-    print_table(config, tokens)
+    elif torch.cuda.is_available():
+        explain(arguments)
+    else:
+        print("expected a GPU, whose allocator can be asked; found none", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -82,12 +82,18 @@ def disagreements(config: dict[str, Any], device: torch.device) -> Iterator[str]
             yield f"gradient of {name}: {distance:.1e} apart, allowed {LIMIT:g}"
 
 
-def build(
-    who: str,
-    config: MambaConfig,
-    tokens: Tensor,
-    arguments: argparse.Namespace,
-) -> Runner:
+def configuration(model: str, recompute: str, residual: str, **fields: Any) -> MambaConfig:
+    d_model, n_layer = map(int, MODELS.get(model, model).split("x"))
+    return MambaConfig(
+        d_model=d_model,
+        n_layer=n_layer,
+        recompute=recompute,
+        residual_in_fp32=residual == "float32",
+        **fields,
+    )
+
+
+def build(who: str, config: MambaConfig, tokens: Tensor, *, forward_only: bool) -> Runner:
     """A model on the tokens' device with its training step, or its forward pass."""
     torch.manual_seed(0)
     if who == "ours":
@@ -112,7 +118,7 @@ def build(
         return loss.detach()
 
     residual = "float32" if who != "ours" or config.residual_in_fp32 else "bfloat16"
-    step = forward if arguments.forward_only else train
+    step = forward if forward_only else train
     return Runner(who, config.recompute, residual, model, step)
 
 
@@ -159,7 +165,6 @@ def time_steps(runners: list[Runner], steps: int, device: torch.device) -> None:
 def compare(name: str, shape: str, arguments: argparse.Namespace, constant: dict[str, str]) -> None:
     """One model at one shape: all variants of ours and of the peer."""
     device = torch.device(arguments.device)
-    d_model, n_layer = map(int, MODELS.get(name, name).split("x"))
     batch, length = (
         2 ** int(size[2:]) if size.startswith("2^") else int(size) for size in shape.split("x")
     )
@@ -175,16 +180,15 @@ def compare(name: str, shape: str, arguments: argparse.Namespace, constant: dict
         wanted += [("mamba-ssm", recompute, "float32") for recompute in kept]
     runners = []
     for who, recompute, residual in wanted:
-        config = MambaConfig(
-            d_model=d_model,
-            n_layer=n_layer,
-            recompute=recompute,
-            residual_in_fp32=residual == "float32",
+        config = configuration(
+            name,
+            recompute,
+            residual,
             segment_length=arguments.segment_length if who == "ours" else None,
             backend=arguments.backend,
         )
         before = allocated(device)
-        runner = build(who, config, tokens, arguments)
+        runner = build(who, config, tokens, forward_only=arguments.forward_only)
         try:
             warm_up(runner, before, device)
             runners.append(runner)

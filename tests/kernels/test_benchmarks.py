@@ -92,19 +92,41 @@ def test_results_with_other_columns_are_refused(tmp_path):
     assert results.read_text() == "a,b\n1,2\n"
 
 
-def test_memory_is_predicted_and_compared(tmp_path):
-    done = run("memory.py", "--model", "8x4", "--length", 1024, "--recompute", "group:2")
+def test_memory_is_what_is_held_at_the_peak(tmp_path):
+    program = (
+        "import memory as m\n"
+        "f = lambda n: [{'filename': 'torch/x.py', 'line': 1, 'name': 'x'},"
+        " {'filename': f'genomamba_kernels/{n}.py', 'line': 7, 'name': 'g'}]\n"
+        "alloc = lambda a, s, n: {'action': 'alloc', 'addr': a, 'size': s, 'frames': f(n)}\n"
+        "free = lambda a: {'action': 'free_requested', 'addr': a}\n"
+        "run = lambda s: [alloc(1, s, 'kept'), alloc(2, 3 * s, 'gone'), free(2),"
+        " alloc(2, 2 * s, 'peak'), alloc(3, 2 * s, 'peak'), free(3), free(2), free(1)]\n"
+        "assert [sorted(m.held_at_peak(run(10), i).values()) for i in (0, 7)] == [[10, 40], []]\n"
+        "events = run(10) + run(20)\n"
+        "held = [m.held_at_peak(run(10)), m.held_at_peak(events, 8)]\n"
+        "for row in m.table(held, [10, 20]): print(*row)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=FOLDER, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
-    assert "2 x stream between groups" in done.stdout
+    assert [text.split()[::2][:2] for text in done.stdout.splitlines()] == [
+        ["4.0", "genomamba_kernels/peak.py:7"],
+        ["1.0", "genomamba_kernels/kept.py:7"],
+        ["0.0", "the"],
+    ]
+
+
+def test_peaks_are_compared_and_plotted(tmp_path):
     results = tmp_path / "results.csv"
     results.write_text(
         "who,model,mode,recompute,residual,B,L,peak_gib\n"
-        "ours,8x4,train,block,float32,1,1024,0.25\n"
-        "mamba-ssm,8x4,train,block,float32,1,1024,9.00\n"
+        "ours,8x4,train,block,float32,1,1024,1.0\n"
+        "ours,8x4,train,block,float32,2,1024,1.5\n"
+        "ours,8x4,train,block,float32,4,1024,2.5\n"
     )
     image = tmp_path / "memory.png"
     done = run("memory.py", "--measured", results, "--plot", image)
     assert done.returncode == 0, done.stderr
-    assert "1024 tokens:   0.25 GiB, predicted   0.00" in done.stdout
-    assert "9.00" not in done.stdout
+    assert "recompute block, float32: 524288 bytes a token and 0.50 GiB" in done.stdout
     assert image.read_bytes().startswith(b"\x89PNG")
