@@ -15,7 +15,7 @@ from genomamba_kernels.next_token_loss.inputs import LossInputs
 from genomamba_kernels.next_token_loss.reference import next_token_loss_reference
 
 WIDEST = 4096  # channels that the Triton kernels hold in registers
-MOST_TOKENS = 16  # whose weights' gradients they hold
+MOST_TOKENS = 8  # whose weights' gradients they hold
 
 
 def next_token_loss(
@@ -40,7 +40,7 @@ def next_token_loss(
         importance: (B, T) of any type, bool included; 1 if absent.
         backend: "auto" (the environment variable GENOMAMBA_BACKEND, else the device's default),
             "torch", "reference", or "triton" (a GPU, data shorter than float64, D up to 4096, V up
-            to 16; "auto" takes "torch" for more).
+            to 8; "auto" takes "torch" for more).
 
     Returns:
         total, a scalar, differentiable once in hidden and weight; and loss (B, T), which is not

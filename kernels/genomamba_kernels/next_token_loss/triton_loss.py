@@ -12,9 +12,9 @@ from torch import Tensor
 from genomamba_kernels.next_token_loss.inputs import LossInputs
 from genomamba_kernels.next_token_loss.triton_kernels import backward_kernel, forward_kernel
 
-TILE = 2048  # elements of a program's positions
-WARPS = 8
-MOST_PARTS = 2048  # programs of the backward kernel, and partial sums of the head's gradient
+EACH = 8  # numbers of the hidden vectors that a thread holds
+WARPS = 4  # or more for wide ones
+PROGRAMS = 2048  # at most; and partial sums of the head's gradient
 
 
 def _arguments(inputs: LossInputs) -> dict[str, Any]:
@@ -23,19 +23,23 @@ def _arguments(inputs: LossInputs) -> dict[str, Any]:
     if importance is not None and importance.dtype == torch.bool:
         importance = importance.view(torch.uint8)
     width = triton.next_power_of_2(hidden.shape[2])
+    warps = max(WARPS, width // (32 * EACH))
+    rows = warps * 32 * EACH // width
+    along = triton.cdiv(targets.shape[1], rows)
     return {
         "hidden_ptr": hidden.contiguous(),
         "weight_ptr": weight.contiguous(),
         "targets_ptr": targets.contiguous(),
         "importance_ptr": None if importance is None else importance.contiguous(),
-        "positions": targets.numel(),
+        "blocks": len(hidden) * along,
+        "along": along,
         "L": hidden.shape[1],
         "T": targets.shape[1],
         "D": hidden.shape[2],
         "V": len(weight),
         "W": width,
-        "ROWS": max(1, TILE // width),
-        "num_warps": WARPS,
+        "ROWS": rows,
+        "num_warps": warps,
     }
 
 
@@ -44,10 +48,10 @@ def forward(inputs: LossInputs) -> tuple[Tensor, Tensor]:
     hidden, targets, importance = inputs.hidden, inputs.targets, inputs.importance
     loss = hidden.new_empty(targets.shape, dtype=torch.float32)
     arguments = _arguments(inputs)
-    blocks = triton.cdiv(targets.numel(), arguments["ROWS"])
-    if blocks:
+    programs = min(arguments["blocks"], PROGRAMS)
+    if programs:
         with torch.cuda.device_of(hidden):  # Triton launches on the current device
-            forward_kernel[(blocks,)](loss_ptr=loss, **arguments)
+            forward_kernel[(programs,)](loss_ptr=loss, **arguments)
     return (loss if importance is None else loss * importance).sum(), loss
 
 
@@ -57,15 +61,14 @@ def backward(inputs: LossInputs, grad_total: Tensor) -> tuple[Tensor, Tensor]:
     grad_hidden = torch.empty_like(hidden, memory_format=torch.contiguous_format)
     grad_hidden[:, targets.shape[1] :] = 0
     arguments = _arguments(inputs)
-    blocks = triton.cdiv(targets.numel(), arguments["ROWS"])
-    parts = hidden.new_empty(min(blocks, MOST_PARTS), *weight.shape, dtype=torch.float32)
-    if blocks:
+    programs = min(arguments["blocks"], PROGRAMS)
+    parts = hidden.new_empty(programs, *weight.shape, dtype=torch.float32)
+    if programs:
         with torch.cuda.device_of(hidden):
-            backward_kernel[(len(parts),)](
+            backward_kernel[(programs,)](
                 grad_total_ptr=grad_total,
                 grad_hidden_ptr=grad_hidden,
                 parts_ptr=parts,
-                blocks=blocks,
                 **arguments,
             )
     return grad_hidden, parts.sum(0).to(weight.dtype)

@@ -11,14 +11,15 @@ from torch import Tensor
 
 from genomamba_kernels.rms_norm.triton_kernels import backward_kernel, forward_kernel
 
-TILE = 4096  # elements of a program's rows
-WARPS = 8
+EACH = 8  # numbers of the rows that a thread holds
+WARPS = 4  # or more for wide rows
 MOST_PARTS = 2048  # programs of the backward kernel, and rows of dweight's partial sums
 
 
 def _tile(channels: int) -> dict[str, Any]:
     width = triton.next_power_of_2(channels)
-    return {"D": channels, "W": width, "ROWS": max(1, TILE // width), "num_warps": WARPS}
+    warps = max(WARPS, width // (32 * EACH))
+    return {"D": channels, "W": width, "ROWS": warps * 32 * EACH // width, "num_warps": warps}
 
 
 def forward(
