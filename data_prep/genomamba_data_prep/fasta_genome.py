@@ -28,6 +28,8 @@ from genomamba_data_prep.progress import Progress
 from genomamba_data_prep.store import MANIFEST_NAME, N_RUNS_NAME, Manifest, Store
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pyfaidx import Faidx
 
 INDEX_SUFFIX = ".genomamba"
@@ -90,6 +92,9 @@ class FastaGenome(Store):
             self._faidx = os.getpid(), _open_faidx(self.path, self.index)
         letters = str(self._faidx[1].fetch(record, place.start + 1, place.stop))
         return encode(letters.encode())
+
+    def will_need(self, offsets: Sequence[int], length: int) -> None:
+        """Nothing: pyfaidx reads one window at a time."""
 
     @property
     def runs_path(self) -> Path:

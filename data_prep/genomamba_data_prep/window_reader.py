@@ -72,6 +72,9 @@ class WindowReader:
     def fill(self, out: Codes, record: Int64, start: Int64, strand: npt.NDArray[np.int8]) -> None:
         """Write what `codes` returns into ``out``, (B, L), C-contiguous: no copy between."""
         views, length = self.views, out.shape[1]
+        genome, offset = self._genome[record], self._offset[record] + start
+        for number in np.unique(genome).tolist():
+            self._stores[number].will_need(offset[genome == number].tolist(), length)
         places = zip(record.tolist(), start.tolist(), strict=True)
         if length >= COMPLEMENT_BLOCK:
             for row, (r, s), sign in zip(out, places, strand.tolist(), strict=True):

@@ -8,6 +8,7 @@ processes, so that the slots, and with them the memory, do not grow with their n
 
 from __future__ import annotations
 
+import gc
 import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -86,6 +87,7 @@ class WindowLoader:
                 num_workers=self.num_workers,
                 prefetch_factor=PREFETCH,
                 collate_fn=_as_it_is,
+                worker_init_fn=_keep_shared,
             )
         )
         number = 0
@@ -131,6 +133,11 @@ class _SlotWriter(Dataset[InputError | None]):
 
 def _as_it_is(result: Any) -> Any:
     return result
+
+
+def _keep_shared(_: int) -> None:
+    """Leave what was inherited out of garbage collection, which would copy its pages."""
+    gc.freeze()
 
 
 def _shared_memory(slots: int, size: int) -> Tensor:

@@ -19,7 +19,8 @@ class MemoryProbe(Callback):
     """Runs the longest stage's batch forward and backward before training, and says what it took.
 
     Nothing else changes: random numbers, gradients, buffers (running statistics), metrics and the
-    optimiser are as before. On a GPU the peak is PyTorch's, of this rank; on a CPU it is that of the process's whole life.
+    optimiser are as before. On a GPU the peak is PyTorch's, of this rank; on a CPU it is that of
+    the process's whole life.
 
     Raises:
         InputError: the batch does not fit into the GPU's memory.
