@@ -28,8 +28,8 @@ def _weights(weight_ptr, d, D: tl.constexpr, V: tl.constexpr, ROWS: tl.constexpr
 
 @triton.jit
 def _positions(block, along, L, T, ROWS: tl.constexpr):
-    """A block's positions: their numbers among the targets and among the hidden vectors (ROWS,), and
-    which of them exist."""
+    """A block's positions (ROWS,): their numbers among the targets and among the hidden vectors,
+    and which of them exist."""
     row = tl.cast(block // along, tl.int64)
     t = block % along * ROWS + tl.arange(0, ROWS)
     return row * T + t, row * L + t, t < T
@@ -102,7 +102,7 @@ def backward_kernel(
     weights = _weights(weight_ptr, d, D, V, ROWS, W)
     grad_total = tl.load(grad_total_ptr).to(tl.float32)
     totals = ()
-    for v in tl.static_range(V):
+    for _v in tl.static_range(V):
         totals += (tl.zeros([ROWS, W], tl.float32),)
     for block in range(program, blocks, tl.num_programs(0)):
         at, row, inside = _positions(block, along, L, T, ROWS)
