@@ -1,0 +1,111 @@
+"""A real run, killed and resumed with other processes and accumulation: what it learnt from."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SCRIPT = """
+import os, sys, time
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from genomamba.data.datamodule import SpeciesDataModule
+from genomamba.data.schedule import WarmupStage
+
+species_set, splits, workers, parts, steps = *sys.argv[1:3], *map(int, sys.argv[3:])
+log = open("steps.txt", "a", buffering=1)
+
+class Task(LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+
+    def training_step(self, batch, _):
+        assert batch.codes.dtype == torch.uint8  # what goes to the device
+        numbers = " ".join(map(str, batch.index.tolist()))
+        log.write(f"{self.trainer.global_step} {batch.codes.shape[1]} {numbers}\\n")
+        time.sleep(0.01)
+        return self.weight * 1.0
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+if __name__ == "__main__":
+    warmup = [WarmupStage(8, 20), WarmupStage(16, 20)]
+    data = SpeciesDataModule(
+        species_set, splits, 32, 4, length_warmup=warmup, num_workers=workers, valid_examples=2
+    )
+    checkpoint = ModelCheckpoint(".", every_n_train_steps=7, save_last=True, save_top_k=0)
+    trainer = Trainer(
+        accelerator="cpu", max_steps=steps, accumulate_grad_batches=parts, limit_val_batches=0,
+        use_distributed_sampler=False, logger=False, enable_progress_bar=False,
+        enable_model_summary=False, callbacks=[checkpoint],
+    )
+    last = "last.ckpt" if os.path.exists("last.ckpt") else None
+    trainer.fit(Task(), datamodule=data, ckpt_path=last, weights_only=True)
+"""
+STAGES = [(20, 8, 16), (20, 16, 8), (20, 32, 4)]  # steps, length, batch
+
+
+def read(path: Path) -> dict[int, list[tuple[int, int]]]:
+    """Examples of each step with their lengths, in order; the last line may be cut short."""
+    steps = defaultdict(list)
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    for line in lines:
+        if line.endswith("\n"):
+            step, length, *numbers = map(int, line.split())
+            steps[step] += [(number, length) for number in numbers]
+    return steps
+
+
+def expected() -> dict[int, list[tuple[int, int]]]:
+    steps, step, example = {}, 0, 0
+    for count, length, size in STAGES:
+        for _ in range(count):
+            steps[step] = [(i, length) for i in range(example, example + size)]
+            step, example = step + 1, example + size
+    return steps
+
+
+@pytest.mark.slow
+def test_steps_hold_their_examples_through_kills(data: Any, tmp_path: Path) -> None:
+    script = tmp_path / "run.py"
+    script.write_text(SCRIPT)
+    log, checkpoint = tmp_path / "steps.txt", tmp_path / "last.ckpt"
+    whole = expected()
+    seen: dict[int, list[tuple[int, int]]] = {}
+    # Killed in the first stage, killed in the second, run to the end.
+    for workers, parts, kill_at in ((2, 1, 12), (1, 2, 30), (3, 4, None)):
+        arguments = [data.species_set, data.splits, workers, parts, len(whole)]
+        run = subprocess.Popen(
+            [sys.executable, script, *map(str, arguments)],
+            cwd=tmp_path,
+            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"},
+        )
+        if kill_at is None:
+            assert run.wait(timeout=120) == 0
+        else:
+            deadline = time.monotonic() + 120
+            while max(read(log), default=0) < kill_at:
+                assert run.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            run.send_signal(signal.SIGKILL)
+            assert run.wait() == -signal.SIGKILL
+            assert checkpoint.exists()
+        steps = read(log)
+        done = max(steps) if kill_at else len(whole)
+        for step in range(min(steps), done):  # the step that was killed is not whole
+            assert steps[step] == whole[step]
+        seen |= {step: steps[step] for step in range(min(steps), done)}
+        log.unlink()
+    assert seen == whole
