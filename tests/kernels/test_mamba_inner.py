@@ -266,6 +266,7 @@ def test_gradients_are_the_functions(backend):
         ("x_proj_weight", torch.zeros(11, 6), "G that divides D = 6, got 11"),
         ("dt_proj_weight", torch.zeros(6), "dt_proj_weight: expected shape"),
         ("A", torch.zeros(6, 1, dtype=torch.float16), "A: expected torch.float32"),
+        ("A", torch.full((6, 1), float("nan")), "A: expected finite"),
         ("D", torch.zeros(7), "D: expected shape"),
         ("conv_state", torch.zeros(2, 4, 6), r"initial_state\[0\]: expected shape"),
         ("scan_state", torch.zeros(2, 6, 2), r"initial_state\[1\]: expected shape"),

@@ -10,7 +10,12 @@ import torch
 from torch import Tensor
 
 from genomamba_kernels.backends import check_triton, resolve_backend
-from genomamba_kernels.checks import check_accumulate_dtype, check_seq_idx, check_tensor
+from genomamba_kernels.checks import (
+    check_accumulate_dtype,
+    check_finite,
+    check_seq_idx,
+    check_tensor,
+)
 from genomamba_kernels.mamba_inner.composed import mamba_inner_composed
 from genomamba_kernels.mamba_inner.inputs import InnerInputs, projection_dtype
 
@@ -95,6 +100,8 @@ def check_inner(inputs: InnerInputs, data: Tensor, channels: int) -> None:
     check_tensor("conv_weight", conv_weight, "(D, d_conv)", (channels, -1), data)
     check_tensor("A", A, "(D, N)", (channels, -1), data)
     check_accumulate_dtype("A", A, data)
+    if not A.is_cuda:  # there the host would wait for every layer of a model
+        check_finite("A", A)
     check_tensor("dt_proj_weight", dt_proj_weight, "(D, R)", (channels, -1), data)
     check_tensor("x_proj_weight", inputs.x_proj_weight, "(R + 2 G N, D)", (-1, channels), data)
     rows, rank, states = inputs.x_proj_weight.shape[0], dt_proj_weight.shape[1], A.shape[1]
