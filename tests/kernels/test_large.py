@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from genomamba_kernels import causal_conv1d, selective_scan
+from genomamba_kernels import causal_conv1d, mamba_inner, selective_scan
 
 BYTES = 70 * 2**30  # at the peak of the scan's backward, with room to spare
 LENGTH, CHANNELS, STATES = 2**22 + 100, 520, 16
@@ -27,7 +27,8 @@ def _no_memory_is_left():
 
 
 def ratio(got, truth):
-    return float((got.float() - truth.float()).norm() / truth.float().norm())
+    got, truth = got.detach().float(), truth.detach().float()
+    return float((got - truth).norm() / truth.norm())
 
 
 def random(*shape, dtype=torch.bfloat16):
@@ -88,3 +89,37 @@ def test_conv():
     (grad_alone,) = torch.autograd.grad(alone, tail, grad_y[:, CUT:].float())
     assert ratio(y[:, CUT:], alone) < 1e-2
     assert ratio(grad_x[:, CUT:], grad_alone) < 1e-2
+
+
+def test_inner():
+    torch.manual_seed(0)
+    rank = 17
+    parameters = {
+        "conv_weight": 0.3 * random(CHANNELS, 4, dtype=torch.float32),
+        "conv_bias": None,
+        "x_proj_weight": random(rank + 2 * STATES, CHANNELS) * CHANNELS**-0.5,
+        "dt_proj_weight": random(CHANNELS, rank) * rank**-0.5,
+        "A": -torch.arange(1.0, STATES + 1, device="cuda").repeat(CHANNELS, 1),
+        "dt_bias": torch.full((CHANNELS,), -4.6, device="cuda"),
+    }
+    xz = random(1, LENGTH, 2 * CHANNELS)
+    grad_y = random(1, LENGTH, CHANNELS)
+
+    def run(start, stop, state=None):
+        leaf = xz[:, start:stop].detach().requires_grad_()
+        y, after = mamba_inner(
+            leaf, **parameters, initial_state=state, return_final_state=True, backend="triton"
+        )
+        return leaf, y, after
+
+    leaf, y, (conv_after, scan_after) = run(0, LENGTH)
+    (grad,) = torch.autograd.grad(y, leaf, grad_y)
+    tail = [t[:, CUT:].detach().clone() for t in (y, grad)]
+    del leaf, y, grad
+    with torch.no_grad():
+        _, _, middle = run(0, CUT)
+    leaf, y, (conv_alone, scan_alone) = run(CUT, LENGTH, middle)
+    (grad,) = torch.autograd.grad(y, leaf, grad_y[:, CUT:])
+    assert torch.equal(conv_after, conv_alone)
+    for got, alone in zip((*tail, scan_after), (y, grad, scan_alone), strict=True):
+        assert ratio(got, alone) < 2e-2
