@@ -96,6 +96,7 @@ class TritonBlock(torch.autograd.Function):
         batch, length = outer.stream.shape[:2]
         channels = inner.A.shape[0]
         out = torch.empty_like(outer.stream)
+        save = any(ctx.needs_input_grad)
         final, kept = [], []
         for row in cut(batch, length, channels):
             states = rows_of((inner.conv_state, inner.scan_state), row[0].rows)
@@ -103,13 +104,15 @@ class TritonBlock(torch.autograd.Function):
                 states = cross(states, inner.seq_idx, piece)
                 part = of_piece(inner, piece, entrance(outer, piece)[1], states)
                 result = run_scan(prepare(part), part.scan_state, save=False)
-                kept += [*states, result.entering]
+                if save:
+                    kept += [*states, result.entering]
                 states = (state_after(part), result.final_state)
                 leave(outer, piece, result.y, out)
             final.append(states)
         ctx.set_materialize_grads(False)
         ctx.eps, ctx.projection_dtype = outer.eps, inner.projection_dtype
-        ctx.save_for_backward(*outer[:-2], *inner[:-1], *kept)
+        if save:
+            ctx.save_for_backward(*outer[:-2], *inner[:-1], *kept)
         conv_states, scan_states = zip(*final, strict=True)
         return out, torch.cat(conv_states), torch.cat(scan_states)
 

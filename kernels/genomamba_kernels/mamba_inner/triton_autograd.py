@@ -53,7 +53,8 @@ class TritonInner(torch.autograd.Function):
                 states = cross(states, inputs.seq_idx, piece)
                 part = of_piece(inputs, piece, piece.of(inputs.xz), states)
                 result = run_scan(prepare(part), part.scan_state, save=save, y=piece.of(y))
-                kept += [*states, result.saved]
+                if save:
+                    kept += [*states, result.saved]
                 states = (state_after(part), result.final_state)
             final.append(states)
         ctx.set_materialize_grads(False)
