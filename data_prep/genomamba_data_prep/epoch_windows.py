@@ -88,13 +88,15 @@ class EpochSampler:
         label = {species: place for place, species in enumerate(species_set.classes)}
         self._label = np.array([label[row.species] for row in own], dtype=np.int64)
         self._reader = WindowReader(species_set, records)
-        self._refused = self._with_too_many_n(max_n_fraction)
+        refused = self._with_too_many_n(max_n_fraction)
+        # How many windows are kept before each that is left out; compact, and quick to search.
+        self._kept_before = refused - np.arange(len(refused))
         if not len(self):
             raise self._nothing(splits, split)
 
     def __len__(self) -> int:
         """Windows an epoch."""
-        return int(self._last[-1] if len(self._last) else 0) - len(self._refused)
+        return int(self._last[-1] if len(self._last) else 0) - len(self._kept_before)
 
     def draw(self, indices: npt.ArrayLike) -> Windows:
         """The windows of these example numbers, each independent of the others in the call.
@@ -168,8 +170,7 @@ class EpochSampler:
 
     def _kept(self, place: Int64) -> Int64:
         """Number of the window at each place among those that are not left out."""
-        kept_before = self._refused - np.arange(len(self._refused))
-        return place + np.searchsorted(kept_before, place, side="right")
+        return place + np.searchsorted(self._kept_before, place, side="right")
 
     def _coins(self, indices: Int64) -> npt.NDArray[np.bool_]:
         counter = np.zeros((len(indices), 4), dtype=np.uint32)

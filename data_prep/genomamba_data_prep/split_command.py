@@ -64,11 +64,15 @@ def run(args: argparse.Namespace) -> int:
     """Run the subcommand and return its exit code."""
     from genomamba_data_prep.frozen import write_once
     from genomamba_data_prep.species_set import SpeciesSet
+    from genomamba_data_prep.split_protocols import numbering_note
     from genomamba_data_prep.splits import Splits
 
     species_set = SpeciesSet.open(args.set)
     splits = Splits(species_set, _intervals(args, species_set))
     written = write_once(args.output, splits.text().encode(), force=args.force)
+    note = numbering_note(species_set) if args.protocol else None
+    if note:
+        print(note, file=sys.stderr)
     _report(splits, species_set)
     print(f"{args.output}: {'written' if written else 'already up to date'}", file=sys.stderr)
     return 0

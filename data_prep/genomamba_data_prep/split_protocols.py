@@ -60,6 +60,25 @@ def by_held_out(
     return intervals
 
 
+def numbering_note(species_set: SpeciesSet) -> str | None:
+    """What to be wary of where only some of the species have chromosomes beyond human's 22."""
+    beyond = [
+        species
+        for species in species_set.classes
+        if any(
+            number.isdigit() and int(number) > 22
+            for number in by_chromosome(species_set.records(species))
+        )
+    ]
+    if not beyond or len(beyond) == len(species_set.classes):
+        return None
+    return (
+        f"note: {', '.join(beyond)} has a chromosome 23. If these numbers are the apes' own, 3 is "
+        "not the homologue of human 3, and homologous sequence is on different sides: `genomamba "
+        "prepare names` names chromosomes after their human homologues"
+    )
+
+
 def _sides(species_set: SpeciesSet, held_out: Mapping[str, Sequence[str]]) -> dict[str, str]:
     """Chromosome number -> valid or test."""
     known = by_chromosome(

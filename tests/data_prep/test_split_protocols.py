@@ -166,6 +166,18 @@ def test_refused_rules(write_species_set: Write, options: tuple[str, ...], messa
         split(path, *options)
 
 
+def test_the_apes_own_numbers_are_noticed(
+    write_species_set: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [f"chr{n}" for n in range(1, 23)]
+    human = dict.fromkeys(names, "A")
+    path = write_species_set({"human": human, "chimp": human | {"chr23": "A"}})
+    split(path, "--protocol", "hyenadna")
+    assert "note: chimp has a chromosome 23" in capsys.readouterr().err
+    split(write_species_set({"human": human}), "--protocol", "hyenadna")
+    assert "note:" not in capsys.readouterr().err
+
+
 def test_records_must_be_named_like_chromosomes(write_species_set: Write) -> None:
     names = [f"chr{n}" for n in (1, 3, 12, 13, 5, 7, 9, 10, 11)]
     genomes = {"human": dict.fromkeys(names, "A"), "chimp": {"NC_072398.2": "A"}}
