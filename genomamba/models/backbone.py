@@ -32,14 +32,15 @@ class MambaBackbone(nn.Module):
     B L d_model numbers of 4 bytes with ``residual_in_fp32``, else of the type's.
 
     - "none": everything that the operators save, in every block;
-    - "block": the stream before every block but the first, n_layer - 1 units;
-    - "group:n": the stream before every n-th block but the first, n_layer / n - 1 units.
+    - "block": the stream before and after every block, n_layer + 1 units;
+    - "group:n", n > 1: the stream before every n-th block but the first, n_layer / n - 1 units.
 
     Each group of blocks is worked on in equal pieces of at most ``PIECE`` numbers of the stream (or
     one position), with the state carried from one to the next. In the backward pass a piece's
     group is computed again, and what "none" would keep for these n blocks and this piece is held
     until their gradients are done; likewise the final norm and the head. So the blocks run
-    forward twice, whatever n; n balances what is kept against what is held for a moment.
+    forward twice, whatever n; n balances what is kept against what is held for a moment. A single
+    block is ``genomamba_kernels.mamba_block``, which computes less again: the fastest of them.
 
     With ``config.segment_length`` = S all the blocks work on S positions at a time. Between the
     forward and the backward pass the model keeps the tokens (a byte a position if they are uint8,
@@ -194,6 +195,8 @@ class MambaBackbone(nn.Module):
                     arguments = (blocks, results[i], before, owners[i], function, at)
                     if group is None:
                         results[i], before = self._cell(*arguments)
+                    elif group == 1:
+                        results[i], before = self._recomputed_block(*arguments)
                     else:
                         results[i], before = recomputed(self._cell, *arguments)
                     after[i] += before.layers
@@ -210,20 +213,48 @@ class MambaBackbone(nn.Module):
     ) -> tuple[Tensor | T, MambaState]:
         """Some blocks over some positions: from the tokens if these are the first blocks, else from
         the stream; to the function's result if they are the last, else to the stream."""
-        branch: Tensor = source
-        residual: Tensor | None = None
-        if blocks.start == 0:
-            branch = self.embedding(source.int()).to(self._stream_dtype())
+        branch, residual = self._entrance(blocks, source), None
         after = []
         for i, layer in enumerate(islice(self.layers, blocks.start, blocks.stop)):
             state = None if before is None else before.layers[i]
             branch, residual, state = layer(branch, residual, state, seq_idx)
             after.append(state)
-        if blocks.stop >= len(self.layers):
-            hidden, _ = self.norm_f(branch, residual)
-            return function(hidden, at), MambaState(tuple(after))
         assert residual is not None
+        if blocks.stop >= len(self.layers):
+            return self._exit(branch, residual, function, at), MambaState(tuple(after))
         return (branch + residual).to(residual.dtype), MambaState(tuple(after))
+
+    def _recomputed_block(
+        self,
+        blocks: slice,
+        source: Tensor,
+        before: MambaState | None,
+        seq_idx: Tensor | None,
+        function: Callable[[Tensor, slice], T],
+        at: slice,
+    ) -> tuple[Tensor | T, MambaState]:
+        """``_cell`` of a single block, by the operator that recomputes one."""
+        stream, layer = self._entrance(blocks, source), self.layers[blocks.start]
+        assert isinstance(layer, MambaBlock)
+        stream, after = layer.recomputed(stream, before and before.layers[0], seq_idx)
+        if blocks.stop < len(self.layers):
+            return stream, MambaState((after,))
+        return recomputed(self._exit, stream, None, function, at), MambaState((after,))
+
+    def _entrance(self, blocks: slice, source: Tensor) -> Tensor:
+        if blocks.start > 0:
+            return source
+        return self.embedding(source.int()).to(self._stream_dtype())
+
+    def _exit(
+        self,
+        branch: Tensor,
+        residual: Tensor | None,
+        function: Callable[[Tensor, slice], T],
+        at: slice,
+    ) -> T:
+        hidden, _ = self.norm_f(branch, residual)
+        return function(hidden, at)
 
     def _stream_dtype(self) -> torch.dtype:
         dtype = autocast_dtype(self.embedding.weight)

@@ -43,3 +43,9 @@ class MambaBlock(nn.Module):
         normed, stream = self.norm(branch, residual)
         mixed, after = self.mixer(normed, state, seq_idx)
         return mixed, stream, after
+
+    def recomputed(
+        self, stream: Tensor, state: LayerState | None = None, seq_idx: Tensor | None = None
+    ) -> tuple[Tensor, LayerState]:
+        """The block from stream to stream, of which the backward pass keeps nothing else."""
+        return self.mixer.recomputed_block(stream, self.norm, state, seq_idx)

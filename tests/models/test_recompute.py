@@ -84,10 +84,10 @@ def test_the_stream_before_every_group_is_what_is_kept(
             hidden = backbone(tokens)
             kept[policy] = measured.live() / (4 * batch * length * config.d_model)
         del hidden
-    # The stream before every group but the first, the hidden vectors; then what is small.
-    assert layers <= kept["block"] < layers + 0.2
+    # The streams that the class names, the hidden vectors; then what is small.
+    assert layers + 2 <= kept["block"] < layers + 2.2
     assert layers / 2 <= kept["group:2"] < layers / 2 + 0.2
-    assert kept["none"] > 10 * kept["block"]
+    assert kept["none"] > 8 * kept["block"]
 
 
 def test_pieces_along_the_length(
