@@ -145,7 +145,7 @@ def backward(
     torch.mm(grad_delta, inputs.dt_proj_weight.to(x_dbl.dtype), out=grad_x_dbl[:, :rank])
     sums.dt_proj_weight.add_(product(grad_delta.T, x_dbl[:, :rank]))
     torch.cat([grads.B.view(len(u), -1), grads.C.view(len(u), -1)], 1, out=grad_x_dbl[:, rank:])
-    grad_scan_state = grads.initial_state.mT.contiguous()
+    grad_scan_state = grads.initial_state
     sums.x_proj_weight.add_(product(grad_x_dbl.T, u))
     weight = inputs.x_proj_weight.to(x_dbl.dtype)
     if grad_u.dtype == x_dbl.dtype:

@@ -55,7 +55,7 @@ class TritonScan(torch.autograd.Function):
         grad_y = rows_contiguous(grad_y)
         grads = scan_backward(inputs, shared, saved, grad_y, grad_final_state, ctx.plan)
         return (
-            grads.initial_state.mT if ctx.has_initial_state else None,
+            grads.initial_state if ctx.has_initial_state else None,
             None,  # plan
             *(grads.u, grads.delta, grads.A, grads.B, grads.C, grads.D, grads.z, grads.delta_bias),
             None,  # delta_softplus

@@ -18,8 +18,9 @@ a first sweep over the K steps fills in the tiles between.
     pass_states        (triton_states.py) chains the segments, last to first
     backward           each segment again, from the G that enters: all gradients
 
-dB and dC are sums over channels, of which a program has W: it writes its part, and the parts are
-added in a fixed order. Letters as in triton_forward.py; J = K / T tiles, P blocks of W channels.
+dB and dC are sums over channels, of which a program has W, dA and the gradients of D and delta_bias
+sums over positions: a program writes its part, and the parts are added in a fixed order
+(triton_layout.py). Letters as in triton_forward.py; J = K / T tiles, P blocks of W channels.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ def segment_gradients_kernel(
     a_ptr,  # (N, D), A log2(e)
     C_ptr,  # (B, G, padded L / T, N, T)
     starts_ptr,  # (B, padded L / T)
-    grad_state_ptr,  # (B, S, N, D), in: zero, out: the G that leaves each segment
+    grad_state_ptr,  # (B, S, N, D), out: the G that leaves each segment
     decay_ptr,  # (B, S, D), out: the sum of q over each segment, infinite where one restarts
     delta_row,
     z_row,
@@ -105,6 +106,9 @@ def segment_gradients_kernel(
     never = L < 0
     bias = load_vector(bias_ptr, d, mask)
 
+    for n in range(N):
+        store_lanes(grad_state_ptr + n * D, tl.zeros([W], tl.float32), mask, EVEN)
+
     total = tl.zeros([W], tl.float32)
     tiles = tl.cdiv(end - begin, T)
     for tile in range(tiles):
@@ -127,21 +131,25 @@ def segment_gradients_kernel(
         grad = load_lanes(grad_state_ptr, mask, EVEN)
         a = load_lanes(a_ptr, mask, EVEN)
         Cs = load_scalars(C_ptr + step * N, T)
-        for pair in range(0, N, 2):
+        at_grad = grad_state_ptr
+        at_a = a_ptr
+        at_C = C_ptr + step * N
+        for _ in range(0, N, 2):
             for k in tl.static_range(2):
-                n = pair + k
-                following = tl.minimum(n + 1, N - 1)
-                next_grad = load_lanes(grad_state_ptr + following * D, mask, EVEN)
-                next_a = load_lanes(a_ptr + following * D, mask, EVEN)
-                next_Cs = load_scalars(C_ptr + step * N + following * T, T)
+                next_grad = load_lanes(at_grad + (k + 1) * D, mask, EVEN)
+                next_a = load_lanes(at_a + (k + 1) * D, mask, EVEN)
+                next_Cs = load_scalars(at_C + (k + 1) * T, T)
                 for j in tl.static_range(T):
                     grad = tl.exp2(qs[T - 1 - j] * a) * (Cs[T - 1 - j] * ps[T - 1 - j] + grad)
                     if PACKED:
                         grad = restart(grad, starts, T - 1 - j)
-                store_lanes(grad_state_ptr + n * D, grad, mask, EVEN)
+                store_lanes(at_grad + k * D, grad, mask, EVEN)
                 grad = next_grad
                 a = next_a
                 Cs = next_Cs
+            at_grad += 2 * D
+            at_a += 2 * D
+            at_C += 2 * T
         if EVEN:
             keep(delta_ptr, near_delta, never)
             keep(grad_y_ptr, near_grad, never)
@@ -155,7 +163,7 @@ def segment_gradients_kernel(
     tl.store(decay_ptr + (row * S + segment) * D + d, total, mask=mask)
 
 
-@triton.jit(do_not_specialize=[*SIZES, "R", "K"])
+@triton.jit(do_not_specialize=[*SIZES, "K"])
 def backward_kernel(
     u_ptr,  # (B, L, D)
     delta_ptr,  # (B, L, D)
@@ -169,14 +177,14 @@ def backward_kernel(
     starts_ptr,  # (B, padded L / T)
     saved_ptr,  # (B, padded L / K, N, D), the state before every K-th step
     scratch_ptr,  # (B, S, J - 1, N, D), the states before the other tiles of K steps
-    grad_state_ptr,  # (B, S, N, D), in: the G that enters each segment, out: that leaves it
+    entering_ptr,  # (B, S, N, D), the G that enters each segment; zero if absent
+    grad_state_ptr,  # (B, S, N, D), scratch: G
+    grad_initial_ptr,  # (B, D, true N), out: the G that leaves each row
     grad_u_ptr,  # (B, L, D), out, contiguous, as is the next
     grad_delta_ptr,
     grad_z_ptr,  # (B, L, D), out
-    grad_A_ptr,  # (B, S, N, D), in: zero, out: dA of each segment
+    grad_A_ptr,  # (B, S, N + 2, D), out: each segment's dA, and its sums for delta_bias and D
     grad_BC_ptr,  # (P, B, G, padded L / T, N, 2, T), out: dB and dC of each P
-    grad_bias_ptr,  # (B, S, D), out
-    grad_D_ptr,  # (B, S, D), out
     u_row,
     delta_row,
     z_row,
@@ -188,6 +196,7 @@ def backward_kernel(
     S,
     segment_length,
     N,
+    TRUE_N,
     K,
     U_STEP: tl.constexpr,
     DELTA_STEP: tl.constexpr,
@@ -223,13 +232,20 @@ def backward_kernel(
     a_ptr += d
     w = d - first
     never = L < 0
-    grad_A_ptr += (row * S + segment) * N * D + d
+    grad_A_ptr += (row * S + segment) * (N + 2) * D + d
     lane = tl.arange(0, LANES)
     grad_BC_ptr += ((block * R + row) * G + group) * N * padded_L * 2 + lane
     bias = load_vector(bias_ptr, d, mask)
     skip = load_vector(D_ptr, d, mask)
     bias_sum = tl.zeros([W], tl.float32)
     skip_sum = tl.zeros([W], tl.float32)
+
+    for n in range(N):
+        G_n = tl.zeros([W], tl.float32)
+        store_lanes(grad_A_ptr + n * D, G_n, mask, EVEN)
+        if entering_ptr is not None:
+            G_n = load_lanes(entering_ptr + ((row * S + segment) * N + n) * D + d, mask, EVEN)
+        store_lanes(grad_state_ptr + n * D, G_n, mask, EVEN)
 
     pieces = tl.cdiv(end - begin, K)
     for piece in range(pieces):
@@ -300,16 +316,20 @@ def backward_kernel(
             a = load_lanes(a_ptr, mask, EVEN)
             Bs = load_scalars(B_ptr + step * N, T)
             Cs = load_scalars(C_ptr + step * N, T)
-            for pair in range(0, N, 2):
+            at_grad = grad_state_ptr
+            at_grad_a = grad_A_ptr
+            at_a = a_ptr
+            at_B = B_ptr + step * N
+            at_C = C_ptr + step * N
+            at_sums = grad_BC_ptr + step * N * 2
+            for _ in range(0, N, 2):
                 for k in tl.static_range(2):
-                    n = pair + k
-                    following = tl.minimum(n + 1, N - 1)
-                    next_h = load_lanes(before + following * D, mask, EVEN)
-                    next_grad = load_lanes(grad_state_ptr + following * D, mask, EVEN)
-                    next_grad_a = load_lanes(grad_A_ptr + following * D, mask, EVEN)
-                    next_a = load_lanes(a_ptr + following * D, mask, EVEN)
-                    next_Bs = load_scalars(B_ptr + step * N + following * T, T)
-                    next_Cs = load_scalars(C_ptr + step * N + following * T, T)
+                    next_h = load_lanes(before + (k + 1) * D, mask, EVEN)
+                    next_grad = load_lanes(at_grad + (k + 1) * D, mask, EVEN)
+                    next_grad_a = load_lanes(at_grad_a + (k + 1) * D, mask, EVEN)
+                    next_a = load_lanes(at_a + (k + 1) * D, mask, EVEN)
+                    next_Bs = load_scalars(at_B + (k + 1) * T, T)
+                    next_Cs = load_scalars(at_C + (k + 1) * T, T)
 
                     es = ()
                     hs = ()  # before each step
@@ -344,16 +364,24 @@ def backward_kernel(
                         grad_a += qs[T - 1 - j] * v
                     ss = s_sums
                     vs = v_sums
-                    out = grad_BC_ptr + (step * N + n * T) * 2
-                    tl.store(out, sum_channels(dBs + dCs, 2 * T, W), mask=lane < 2 * T)
-                    store_lanes(grad_state_ptr + n * D, grad, mask, EVEN)
-                    store_lanes(grad_A_ptr + n * D, grad_a, mask, EVEN)
+                    sum_BC = sum_channels(dBs + dCs, 2 * T, W)
+                    at_sum = at_sums + k * 2 * T
+                    tl.store(at_sum, sum_BC, mask=lane < 2 * T, cache_modifier=".cs")
+                    store_lanes(at_grad + k * D, grad, mask, EVEN)
+                    store_lanes(at_grad_a + k * D, grad_a, mask, EVEN)
                     h = next_h
                     grad = next_grad
                     grad_a = next_grad_a
                     a = next_a
                     Bs = next_Bs
                     Cs = next_Cs
+                before += 2 * D
+                at_grad += 2 * D
+                at_grad_a += 2 * D
+                at_a += 2 * D
+                at_B += 2 * T
+                at_C += 2 * T
+                at_sums += 4 * T
 
             if EVEN:
                 keep(delta_ptr, near_delta, never)
@@ -387,13 +415,12 @@ def backward_kernel(
                     dz = grads[i] * ys[i] * gate * (1.0 + zs[i] * (1.0 - gate))
                     to = grad_z_ptr + (step + i) * GRAD_Z_STEP
                     store_row(to, dz, mask, t + i, end, EVEN)
-                if grad_bias_ptr is not None:
-                    bias_sum += dq
-                if grad_D_ptr is not None:
-                    skip_sum += ps[i] * us[i]
+                bias_sum += dq
+                skip_sum += ps[i] * us[i]
 
-    at = (row * S + segment) * D + d
-    if grad_bias_ptr is not None:
-        tl.store(grad_bias_ptr + at, bias_sum, mask=mask)
-    if grad_D_ptr is not None:
-        tl.store(grad_D_ptr + at, skip_sum, mask=mask)
+    store_lanes(grad_A_ptr + N * D, bias_sum, mask, EVEN)
+    store_lanes(grad_A_ptr + (N + 1) * D, skip_sum, mask, EVEN)
+    if grad_initial_ptr is not None and segment == 0:
+        for n in range(TRUE_N):
+            G_n = load_lanes(grad_state_ptr + n * D, mask, EVEN)
+            tl.store(grad_initial_ptr + (row * D + d) * TRUE_N + n, G_n, mask=mask)

@@ -6,7 +6,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 import triton
 from torch import Tensor
 
@@ -16,7 +15,7 @@ from genomamba_kernels.selective_scan.triton_backward import (
     segment_gradients_kernel,
 )
 from genomamba_kernels.selective_scan.triton_forward import scan_kernel, segment_ends_kernel
-from genomamba_kernels.selective_scan.triton_layout import Shared, collect
+from genomamba_kernels.selective_scan.triton_layout import Shared, add_segments, collect, with_spare
 from genomamba_kernels.selective_scan.triton_plan import (
     WARP_CHANNELS,
     Plan,
@@ -25,11 +24,6 @@ from genomamba_kernels.selective_scan.triton_plan import (
     cut_length,
 )
 from genomamba_kernels.selective_scan.triton_states import pass_states_kernel
-
-
-def even(x: Tensor) -> Tensor:
-    """(..., N, D) with a row of zeros more if N is odd."""
-    return F.pad(x, (0, 0, 0, 1)) if x.shape[-2] % 2 else x
 
 
 def strides(x: Tensor | None) -> tuple[int, int]:
@@ -72,7 +66,7 @@ def scan_forward(
     grid = (batch * segments * groups * channel_blocks(channels, groups, width),)
 
     def new(*shape: int) -> Tensor:
-        return u.new_empty(shape, dtype=torch.float32)
+        return with_spare(u, shape, channels)
 
     sizes = {
         "L": length,
@@ -95,8 +89,10 @@ def scan_forward(
     chunks = batch * (padded // plan.interval) if save else 0
     state = new(chunks + batch * segments, states, channels)
     if entering is None and (segments > 1 or initial_state is not None):
+        if initial_state is not None:
+            initial_state = initial_state.contiguous()
         entering = new(batch, segments, states, channels)
-        leaving = state[chunks:]
+        leaving = state[chunks:]  # lent until it is written to for good
         decay = new(batch, segments, channels)
         if segments > 1:
             segment_ends_kernel[grid](
@@ -184,7 +180,7 @@ class Gradients(NamedTuple):
     D: Tensor | None
     z: Tensor | None
     delta_bias: Tensor | None
-    initial_state: Tensor  # (B, N, D)
+    initial_state: Tensor  # (B, D, N) float32
 
 
 def scan_backward(
@@ -196,7 +192,14 @@ def scan_backward(
     plan: Plan,
     grad_z: Tensor | None = None,
 ) -> Gradients:
-    """A grad_z of contiguous channels may be given, to be written to."""
+    """Gradients of all inputs.
+
+    Args:
+        saved: of scan_forward, with the same plan.
+        grad_y: (B, L, D), channels contiguous.
+        grad_final_state: (B, D, N) float32.
+        grad_z: where to write z's gradient, channels contiguous.
+    """
     u, delta, z = inputs.u, inputs.delta, inputs.z
     batch, length, channels = u.shape
     _, groups, tile_count, states, tile = shared.B.shape
@@ -208,7 +211,7 @@ def scan_backward(
     grid = (batch * segments * groups * parts,)
 
     def new(*shape: int) -> Tensor:
-        return u.new_empty(shape, dtype=torch.float32)
+        return with_spare(u, shape, channels)
 
     grad_state = new(batch, segments, states, channels)
     delta_row, delta_step = strides(delta)
@@ -243,11 +246,15 @@ def scan_backward(
         "num_warps": 1,
         "maxnreg": blocks.registers,
     }
-    ends = torch.zeros_like(grad_state)
-    decay = new(batch, segments, channels)
-    if segments > 1:
-        segment_gradients_kernel[grid](grad_state_ptr=ends, decay_ptr=decay, **common)
-    pass_states(ends, decay, shared.a, grad_final_state, grad_state, reverse=True)
+    entering = None
+    if segments > 1 or grad_final_state is not None:
+        if grad_final_state is not None:
+            grad_final_state = grad_final_state.contiguous()
+        entering = new(batch, segments, states, channels)
+        decay = new(batch, segments, channels)
+        if segments > 1:
+            segment_gradients_kernel[grid](grad_state_ptr=grad_state, decay_ptr=decay, **common)
+        pass_states(grad_state, decay, shared.a, grad_final_state, entering, reverse=True)
 
     contiguous = torch.contiguous_format
     grad_u = torch.empty_like(u, memory_format=contiguous)
@@ -255,43 +262,34 @@ def scan_backward(
     if grad_z is None and z is not None:
         grad_z = torch.empty_like(z, memory_format=contiguous)
     grad_z_row, grad_z_step = strides(grad_z)
-    grad_A = torch.zeros_like(grad_state)
-    parts_BC = new(parts, *shared.B.shape[:-1], 2, tile)
-    grad_bias = None if inputs.delta_bias is None else new(batch, segments, channels)
-    grad_D = None if inputs.D is None else new(batch, segments, channels)
+    grad_A_parts = new(batch * segments, states + 2, channels)
+    grad_BC_parts = new(parts, *shared.B.shape[:-1], 2, tile)
+    grad_initial_state = new(batch, *inputs.A.shape)
     backward_kernel[grid](
         u_ptr=u,
         D_ptr=inputs.D,
         B_ptr=shared.B,
         saved_ptr=saved,
         scratch_ptr=new(batch, segments, plan.interval // tile - 1, states, channels),
+        entering_ptr=entering,
         grad_state_ptr=grad_state,
+        grad_initial_ptr=grad_initial_state,
         grad_u_ptr=grad_u,
         grad_delta_ptr=grad_delta,
         grad_z_ptr=grad_z,
-        grad_A_ptr=grad_A,
-        grad_BC_ptr=parts_BC,
-        grad_bias_ptr=grad_bias,
-        grad_D_ptr=grad_D,
+        grad_A_ptr=grad_A_parts,
+        grad_BC_ptr=grad_BC_parts,
         u_row=u_row,
         U_STEP=u_step,
         grad_z_row=grad_z_row,
         GRAD_Z_STEP=grad_z_step,
         R=batch,
+        TRUE_N=inputs.A.shape[1],
         K=plan.interval,
         **common,
     )
-
-    def over_segments(parts: Tensor | None, like: Tensor | None) -> Tensor | None:
-        return None if parts is None or like is None else parts.sum((0, 1)).to(like.dtype)
-
+    grad_B, grad_C = collect(grad_BC_parts, inputs.B, inputs.C)
+    grad_A, grad_bias, grad_D = add_segments(grad_A_parts, inputs.A, inputs.delta_bias, inputs.D)
     return Gradients(
-        grad_u,
-        grad_delta,
-        grad_A.sum((0, 1))[: inputs.A.shape[1]].T.to(inputs.A.dtype),
-        *collect(parts_BC, inputs.B, inputs.C),
-        over_segments(grad_D, inputs.D),
-        grad_z,
-        over_segments(grad_bias, inputs.delta_bias),
-        grad_state[:, 0, : inputs.A.shape[1]],
+        grad_u, grad_delta, grad_A, grad_B, grad_C, grad_D, grad_z, grad_bias, grad_initial_state
     )

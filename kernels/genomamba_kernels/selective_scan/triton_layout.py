@@ -10,6 +10,7 @@ stays zero, and steps that leave the state alone.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -23,6 +24,12 @@ from genomamba_kernels.selective_scan.triton_plan import Plan, ceil_div
 from genomamba_kernels.selective_scan.triton_tiles import LOG2_E
 
 STEPS = 64  # a program's; the padded length is a multiple
+
+
+def with_spare(like: Tensor, shape: tuple[int, ...], spare: int) -> Tensor:
+    """A float32 tensor with room for `spare` numbers behind it, which reading ahead may touch."""
+    size = math.prod(shape)
+    return like.new_empty(size + spare, dtype=torch.float32)[:size].view(shape)
 
 
 @triton.jit
@@ -134,7 +141,7 @@ def share(inputs: ScanInputs, plan: Plan) -> Shared:
     even = states + states % 2
 
     def new(*shape: int) -> Tensor:
-        return A.new_empty(shape, dtype=torch.float32)
+        return with_spare(A, shape, tile if len(shape) > 2 else channels)
 
     shared = Shared(
         new(even, channels),
@@ -147,6 +154,62 @@ def share(inputs: ScanInputs, plan: Plan) -> Shared:
         D=channels, EVEN_N=even, T=tile, STEPS=STEPS, WIDTH=triton.next_power_of_2(even),
     )  # fmt: skip
     return shared
+
+
+@triton.jit(do_not_specialize=["SEGMENTS", "TRUE_N"])
+def _add_segments_kernel(
+    parts_ptr,  # (SEGMENTS, N + 2, D), of dA, delta_bias and D
+    A_ptr,  # (D, true N), out
+    bias_ptr,  # (D,), out, or absent
+    D_ptr,  # (D,), out, or absent
+    SEGMENTS,
+    TRUE_N,
+    D: tl.constexpr,
+    N: tl.constexpr,
+    STEPS: tl.constexpr,
+    WIDTH: tl.constexpr,
+):
+    pid = tl.program_id(0)
+    n = pid % (N + 2)
+    d = pid // (N + 2) * WIDTH + tl.arange(0, WIDTH)
+    total = tl.zeros([STEPS, WIDTH], tl.float32)
+    for first in range(0, SEGMENTS, STEPS):
+        segment = first + tl.arange(0, STEPS)[:, None]
+        at = (segment.to(tl.int64) * (N + 2) + n) * D + d[None, :]
+        inside = (segment < SEGMENTS) & (d < D)[None, :]
+        total += tl.load(parts_ptr + at, mask=inside, other=0.0)
+    total = tl.sum(total, axis=0)
+    tl.store(A_ptr + d * TRUE_N + n, total, mask=(d < D) & (n < TRUE_N))
+    if bias_ptr is not None:
+        tl.store(bias_ptr + d, total, mask=(d < D) & (n == N))
+    if D_ptr is not None:
+        tl.store(D_ptr + d, total, mask=(d < D) & (n == N + 1))
+
+
+def add_segments(
+    parts: Tensor, A: Tensor, bias: Tensor | None, D: Tensor | None
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Adds the segments' parts (B S, N + 2, D) of dA and the gradients of delta_bias and D.
+
+    Returns:
+        Gradients of the shapes and dtypes of A (D, true N), bias and D (D,).
+    """
+    count, rows, channels = parts.shape
+    grads = tuple(None if x is None else torch.empty_like(x.contiguous()) for x in (A, bias, D))
+    width = 16  # few, for more programs
+    _add_segments_kernel[(ceil_div(channels, width) * rows,)](
+        parts_ptr=parts,
+        A_ptr=grads[0],
+        bias_ptr=grads[1],
+        D_ptr=grads[2],
+        SEGMENTS=count,
+        TRUE_N=A.shape[1],
+        D=channels,
+        N=rows - 2,
+        STEPS=64,
+        WIDTH=width,
+    )
+    return grads
 
 
 @triton.jit

@@ -12,7 +12,9 @@ to a load. A warp has few others beside it to hide the latency of memory, so
 
 - a loop over the states reads what the next state needs before it works on one. It takes two states
   a turn, so that what was read need not be moved from register to register; their number N is made
-  even with a state that stays zero.
+  even with a state that stays zero. In the last turn it reads the row after the last state's, which
+  is not used: whatever holds a row a state has room for one more (SPARE).
+- what is written for good is marked so (".cs"), to leave the cache to what is read again.
 - at the start of a tile every sector of the next one is touched, to bring it into the cache.
 """
 
@@ -82,9 +84,9 @@ def store_row(row, x, mask, t, end, EVEN: tl.constexpr):
     """Stores the row of step t, unless that is `end` or later."""
     x = x.to(row.dtype.element_ty)
     if EVEN:
-        tl.store(row, x)
+        tl.store(row, x, cache_modifier=".cs")
     else:
-        tl.store(row, x, mask=mask & (t < end))
+        tl.store(row, x, mask=mask & (t < end), cache_modifier=".cs")
 
 
 @triton.jit
@@ -188,21 +190,23 @@ def advance_tile(
     h = load_lanes(before, mask, EVEN)
     a = load_lanes(a_ptr, mask, EVEN)
     Bs = load_scalars(B_ptr, T)
-    for pair in range(0, N, 2):
+    for _ in range(0, N, 2):
         for k in tl.static_range(2):
-            n = pair + k
-            following = tl.minimum(n + 1, N - 1)
-            next_h = load_lanes(before + following * D, mask, EVEN)
-            next_a = load_lanes(a_ptr + following * D, mask, EVEN)
-            next_Bs = load_scalars(B_ptr + following * T, T)
+            next_h = load_lanes(before + (k + 1) * D, mask, EVEN)
+            next_a = load_lanes(a_ptr + (k + 1) * D, mask, EVEN)
+            next_Bs = load_scalars(B_ptr + (k + 1) * T, T)
             for i in tl.static_range(T):
                 if PACKED:
                     h = restart(h, starts, i)
                 h = tl.exp2(qs[i] * a) * h + Bs[i] * bs[i]
-            store_lanes(after + n * D, h, mask, EVEN)
+            store_lanes(after + k * D, h, mask, EVEN)
             h = next_h
             a = next_a
             Bs = next_Bs
+        before += 2 * D
+        after += 2 * D
+        a_ptr += 2 * D
+        B_ptr += 2 * T
 
 
 @triton.jit
