@@ -181,9 +181,10 @@ def _config_path(name: str) -> str:
 def _quieten() -> None:
     """Drop the messages that tell a user nothing to act on."""
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
-    warnings.filterwarnings("ignore", message=".*does not have many workers")
     warnings.filterwarnings("ignore", message=".*LeafSpec")
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+    # Batches name their windows themselves.
+    warnings.filterwarnings("ignore", message="Couldn't infer the batch indices")
     warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`")
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
         logging.getLogger(name).addFilter(_is_worth_reading)
