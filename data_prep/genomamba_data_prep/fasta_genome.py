@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 INDEX_SUFFIX = ".genomamba"
 FAI_NAME, GZI_NAME = "index.fai", "index.gzi"
 COMPRESSED_SUFFIXES = (".gz", ".bgz")  # pyfaidx goes by the name
+CHECKED_TOGETHER = 1 << 22  # bases
 ENCODE = "Encode it: genomamba prepare encode"
 
 
@@ -184,25 +185,43 @@ def _index(path: Path, folder: Path) -> Manifest:
     name = path.name.split(".")[0]
     sources, sha256 = (hashed.source(),), codes_hash.hexdigest()
     manifest = Manifest(name, name, sources, sha256, tuple(records), runs.runs)
-    _build_faidx(path, folder, {record.name: record.length for record in records})
+    _build_faidx(path, folder, manifest)
     manifest.write(folder / MANIFEST_NAME)
     return manifest
 
 
-def _build_faidx(path: Path, folder: Path, lengths: dict[str, int]) -> None:
+def _build_faidx(path: Path, folder: Path, manifest: Manifest) -> None:
+    """Let pyfaidx index the file, and read it all through the index once.
+
+    pyfaidx takes some files whose lines are not all of one width and then returns other bases.
+    """
     from pyfaidx import FastaIndexingError
 
+    total = sum(record.length for record in manifest.records)
+    codes_hash = hashlib.sha256()
     try:
-        with _open_faidx(path, folder) as faidx:
+        with _open_faidx(path, folder) as faidx, Progress(f"checking {path}", total) as bar:
             found = {name: entry.rlen for name, entry in faidx.index.items()}
-    except FastaIndexingError as error:
+            if found == {record.name: record.length for record in manifest.records}:
+                for name, length in found.items():
+                    for at in range(0, length, CHECKED_TOGETHER):
+                        end = min(at + CHECKED_TOGETHER, length)
+                        letters = str(faidx.fetch(name, at + 1, end))
+                        codes_hash.update(encode(letters.encode()).data)
+                        bar.advance(end - at)
+    # A RuntimeError is what it makes of lines that it does not expect.
+    except (FastaIndexingError, UnicodeDecodeError, RuntimeError) as error:
         raise InputError(
-            f"pyfaidx cannot index it: {error}",
+            f"pyfaidx cannot index it: {' '.join(str(error).split())}",
             file=path,
             fix=f"All lines of a record but the last need one width. {ENCODE}, which takes any",
         ) from None
-    if found != lengths:
-        raise InputError("pyfaidx finds other records in it than we do", file=path, fix=ENCODE)
+    if codes_hash.hexdigest() != manifest.codes_sha256:
+        raise InputError(
+            "pyfaidx finds other records in it than we do",
+            file=path,
+            fix=f"All lines of a record but the last need one width. {ENCODE}, which takes any",
+        )
 
 
 def _open_faidx(path: Path, folder: Path) -> Faidx:

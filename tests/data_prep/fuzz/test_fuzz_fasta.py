@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import shutil
@@ -15,6 +16,8 @@ from Bio.SeqIO.FastaIO import SimpleFastaParser
 from pyfaidx import Faidx
 
 from genomamba_data_prep.codes import BASE_BITS, SOFT_MASK, N, encode
+from genomamba_data_prep.errors import InputError
+from genomamba_data_prep.fasta_genome import FastaGenome
 from genomamba_data_prep.store import Store
 
 Rng = np.random.Generator
@@ -102,6 +105,15 @@ def check_index(fasta: Path, data: bytes) -> None:
     faidx.close()
 
 
+def check_direct_reading(store: Path, fasta: Path) -> None:
+    """Read in place, the file has the store's codes, or is refused."""
+    with contextlib.suppress(InputError):
+        genome, expected = FastaGenome.open(fasta), Store.open(store)
+        assert genome.digest == expected.digest
+        for name in expected.records:
+            np.testing.assert_array_equal(genome.codes(name), expected.codes(name))
+
+
 def test_fasta(fuzz: Any, tmp_path: Path) -> None:
     def run(rng: Rng) -> None:
         folder = tmp_path / "case"
@@ -122,6 +134,7 @@ def test_fasta(fuzz: Any, tmp_path: Path) -> None:
             Path(f"{fasta}.fai").write_bytes(index)
         if fuzz.accepted(folder, "encode", str(fasta), "--output", str(folder / "store")):
             check_store(folder / "store", data)
+            check_direct_reading(folder / "store", fasta)
             if indexed and not data.startswith(b"\x1f\x8b"):
                 check_index(fasta, data)
         shutil.rmtree(folder)
