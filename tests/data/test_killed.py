@@ -1,4 +1,4 @@
-"""A real run, killed and resumed with other processes and accumulation: what it learnt from."""
+"""A real run, killed and resumed with other processes, parts and ranks: what it learnt from."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from genomamba.data.datamodule import SpeciesDataModule
 from genomamba.data.schedule import WarmupStage
 
-species_set, splits, workers, parts, steps = *sys.argv[1:3], *map(int, sys.argv[3:])
-log = open("steps.txt", "a", buffering=1)
+species_set, splits, workers, parts, ranks, steps = *sys.argv[1:3], *map(int, sys.argv[3:])
+log = open(f"steps.{os.environ.get('LOCAL_RANK', 0)}.txt", "a", buffering=1)
 
 class Task(LightningModule):
     def __init__(self):
@@ -49,6 +49,7 @@ if __name__ == "__main__":
         accelerator="cpu", max_steps=steps, accumulate_grad_batches=parts, limit_val_batches=0,
         use_distributed_sampler=False, logger=False, enable_progress_bar=False,
         enable_model_summary=False, callbacks=[checkpoint],
+        devices=ranks, strategy="ddp" if ranks > 1 else "auto",
     )
     last = "last.ckpt" if os.path.exists("last.ckpt") else None
     trainer.fit(Task(), datamodule=data, ckpt_path=last, weights_only=True)
@@ -56,18 +57,29 @@ if __name__ == "__main__":
 STAGES = [(20, 8, 16), (20, 16, 8), (20, 32, 4)]  # steps, length, batch
 
 
-def read(path: Path) -> dict[int, list[tuple[int, int]]]:
-    """Examples of each step with their lengths, in order; the last line may be cut short."""
-    steps = defaultdict(list)
-    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-    for line in lines:
-        if line.endswith("\n"):
-            step, length, *numbers = map(int, line.split())
-            steps[step] += [(number, length) for number in numbers]
-    return steps
+Examples = list[tuple[int, int]]
 
 
-def expected() -> dict[int, list[tuple[int, int]]]:
+def read(folder: Path) -> dict[int, Examples]:
+    """Examples of each step with their lengths: part after part, rank after rank.
+
+    The last line of a run that was killed may be cut short.
+    """
+    parts: dict[int, list[list[Examples]]] = defaultdict(list)  # of each rank
+    for rank, path in enumerate(sorted(folder.glob("steps.*.txt"))):
+        for line in path.read_text().splitlines(keepends=True):
+            if line.endswith("\n"):
+                step, length, *numbers = map(int, line.split())
+                ranks = parts[step]
+                ranks += [[] for _ in range(rank + 1 - len(ranks))]
+                ranks[rank].append([(number, length) for number in numbers])
+    return {
+        step: [example for part in zip(*ranks, strict=False) for share in part for example in share]
+        for step, ranks in parts.items()
+    }
+
+
+def expected() -> dict[int, Examples]:
     steps, step, example = {}, 0, 0
     for count, length, size in STAGES:
         for _ in range(count):
@@ -80,12 +92,11 @@ def expected() -> dict[int, list[tuple[int, int]]]:
 def test_steps_hold_their_examples_through_kills(data: Any, tmp_path: Path) -> None:
     script = tmp_path / "run.py"
     script.write_text(SCRIPT)
-    log, checkpoint = tmp_path / "steps.txt", tmp_path / "last.ckpt"
     whole = expected()
-    seen: dict[int, list[tuple[int, int]]] = {}
-    # Killed in the first stage, killed in the second, run to the end.
-    for workers, parts, kill_at in ((2, 1, 12), (1, 2, 30), (3, 4, None)):
-        arguments = [data.species_set, data.splits, workers, parts, len(whole)]
+    seen: dict[int, Examples] = {}
+    # Killed in the first stage, killed in the second, run to the end on two ranks.
+    for workers, parts, ranks, kill_at in ((2, 1, 1, 12), (3, 4, 1, 30), (1, 2, 2, None)):
+        arguments = [data.species_set, data.splits, workers, parts, ranks, len(whole)]
         run = subprocess.Popen(
             [sys.executable, script, *map(str, arguments)],
             cwd=tmp_path,
@@ -95,17 +106,18 @@ def test_steps_hold_their_examples_through_kills(data: Any, tmp_path: Path) -> N
             assert run.wait(timeout=120) == 0
         else:
             deadline = time.monotonic() + 120
-            while max(read(log), default=0) < kill_at:
+            while max(read(tmp_path), default=0) < kill_at:
                 assert run.poll() is None
                 assert time.monotonic() < deadline
                 time.sleep(0.01)
             run.send_signal(signal.SIGKILL)
             assert run.wait() == -signal.SIGKILL
-            assert checkpoint.exists()
-        steps = read(log)
+            assert (tmp_path / "last.ckpt").exists()
+        steps = read(tmp_path)
         done = max(steps) if kill_at else len(whole)
         for step in range(min(steps), done):  # the step that was killed is not whole
             assert steps[step] == whole[step]
         seen |= {step: steps[step] for step in range(min(steps), done)}
-        log.unlink()
+        for log in tmp_path.glob("steps.*.txt"):
+            log.unlink()
     assert seen == whole
