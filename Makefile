@@ -37,6 +37,7 @@ real-data: setup
 # The tables of the README: minutes, on an idle machine.
 benchmark: setup
 	$(BIN)/python data_prep/benchmarks/encode.py
+	$(BIN)/python data_prep/benchmarks/windows.py
 	$(BIN)/python data_prep/benchmarks/simulate.py
 	$(BIN)/python kernels/benchmarks/cpu_scan.py
 

@@ -46,6 +46,9 @@ class WindowDataset(Dataset[Batch]):
         batch.index.numpy()[:] = index
         batch.refused.numpy()[:] = refused
 
+    def __getitem__(self, example: int) -> Batch:
+        return self.__getitems__([example])
+
     def __getitems__(self, examples: Sequence[int]) -> Batch:
         batch = Batch.empty(len(examples), self.length_of(examples[0]))
         self.fill(batch, examples)
