@@ -87,7 +87,7 @@ def test_a_dataset_is_map_style() -> None:
 
 def test_no_room_for_shared_memory() -> None:
     loader = WindowLoader(Numbers(), [range(4)], [(1 << 20, 1 << 26)], num_workers=1)
-    with pytest.raises(InputError, match="no shared memory of .* bytes .*--shm-size"):
+    with pytest.raises(InputError, match=r"no shared memory of .* bytes .*--shm-size"):
         next(iter(loader))
 
 
