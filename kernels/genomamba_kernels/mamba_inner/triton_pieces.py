@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 PIECE = 2**26  # channel-positions: enough of them fill the card
+TILE = 16  # positions: all pieces but a row's last have whole tiles, with which the scan is faster
 
 
 class Piece(NamedTuple):
@@ -38,7 +39,7 @@ def cut(batch: int, length: int, channels: int) -> list[list[Piece]]:
     rows = max(1, PIECE // (length * channels))
     steps = length if rows > 1 else max(1, PIECE // channels)
     count = -(-length // steps)
-    steps = -(-length // (count * 64)) * 64  # equal pieces, of whole tiles
+    steps = -(-length // (count * TILE)) * TILE  # equal pieces
     return [
         [
             Piece(slice(row, min(row + rows, batch)), slice(start, min(start + steps, length)))
