@@ -17,12 +17,12 @@ def whole(n: int, seed: int = 0, epoch: int = 0, stream: int = 0) -> np.ndarray:
 
 
 @given(st.integers(1, 3000), st.integers(0, 2**64 - 1), st.integers(0, 2**32 - 1))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_a_bijection(n: int, seed: int, epoch: int) -> None:
     np.testing.assert_array_equal(np.sort(whole(n, seed, epoch)), np.arange(n))
 
 
-@pytest.mark.parametrize("n", [2**20, 999_983, 34_021 * 4])
+@pytest.mark.parametrize("n", [2**16, 65_521, 34_021 * 2])
 def test_a_bijection_of_many(n: int) -> None:
     found = whole(n, seed=5)
     assert np.bincount(found, minlength=n).max() == 1
