@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
+import warnings
 
 import torch
 from torch import Tensor
@@ -13,14 +15,22 @@ ENVIRONMENT_VARIABLE = "GENOMAMBA_BACKEND"
 OLDEST_CAPABILITY = (8, 0)
 
 
-def resolve_backend(backend: str) -> str:
-    """Turns "auto" into a backend's name; an explicit argument wins over the environment."""
+def resolve_backend(backend: str, data: Tensor) -> str:
+    """Turns "auto" into a backend's name; an explicit argument wins over the environment.
+
+    "auto" is "triton" on a GPU that runs it, for data shorter than float64, and "torch" elsewhere.
+    """
     source = "backend"
     if backend == "auto":
         source = ENVIRONMENT_VARIABLE
         backend = os.environ.get(ENVIRONMENT_VARIABLE) or "auto"
     if backend == "auto":
-        # Not yet "triton" on a GPU: not all of its suite has run on one (benchmarks/NOTES.md).
+        if not data.is_cuda or data.dtype == torch.float64:
+            return "torch"
+        obstacle = _obstacle(data.device)
+        if obstacle is None:
+            return "triton"
+        _warn_once(f'backend: "auto" uses "torch" on {data.device}, which is slower: {obstacle}')
         return "torch"
     if backend not in BACKENDS:
         raise ValueError(f"{source}: expected one of {('auto', *BACKENDS)}, got {backend!r}")
@@ -30,19 +40,30 @@ def resolve_backend(backend: str) -> str:
 def check_triton(data: Tensor) -> None:
     """Refuses what the backend "triton" cannot run, and says what can."""
     instead = 'use the backend "torch"'
-    if importlib.util.find_spec("triton") is None:
-        raise ValueError(f'backend: expected Triton installed for "triton", got none; {instead}')
     if data.dtype == torch.float64:
         raise ValueError(f'backend: "triton" expects data shorter than float64; {instead}')
-    if data.is_cuda:
-        capability = torch.cuda.get_device_capability(data.device)
-        if capability < OLDEST_CAPABILITY:
-            raise ValueError(
-                f'backend: "triton" expects compute capability {OLDEST_CAPABILITY} or newer, '
-                f"got {capability}; {instead}"
-            )
-    elif os.environ.get("TRITON_INTERPRET") != "1":
+    if not data.is_cuda and os.environ.get("TRITON_INTERPRET") != "1":
         raise ValueError(
             f'backend: "triton" expects data on a CUDA device (or TRITON_INTERPRET=1 for tests), '
             f"got {data.device}; {instead}"
         )
+    obstacle = _obstacle(data.device)
+    if obstacle is not None:
+        raise ValueError(f'backend: "triton" {obstacle}; {instead}')
+
+
+@functools.cache
+def _obstacle(device: torch.device) -> str | None:
+    """Why Triton's kernels cannot run on a device, if they cannot."""
+    if importlib.util.find_spec("triton") is None:
+        return "expects Triton installed, got none"
+    if device.type == "cuda":
+        capability = torch.cuda.get_device_capability(device)
+        if capability < OLDEST_CAPABILITY:
+            return f"expects compute capability {OLDEST_CAPABILITY} or newer, got {capability}"
+    return None
+
+
+@functools.cache
+def _warn_once(message: str) -> None:
+    warnings.warn(message, stacklevel=3)

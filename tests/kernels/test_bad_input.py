@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from genomamba_kernels import selective_scan
-from genomamba_kernels.backends import check_triton
+from genomamba_kernels import backends, selective_scan
+from genomamba_kernels.backends import check_triton, resolve_backend
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
@@ -48,9 +48,16 @@ def test_more_states_than_64_are_no_limit(scan, assert_close, states):
     assert_close(case.to(torch.float32).run("triton"), case.run("reference"), 1e-5, 1e-4)
 
 
+@pytest.fixture(autouse=True)
+def _no_memory():
+    yield
+    backends._obstacle.cache_clear()
+
+
 def gpu(capability, monkeypatch):
     """Something that check_triton takes for a tensor on a GPU."""
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    backends._obstacle.cache_clear()
     return SimpleNamespace(dtype=torch.float32, is_cuda=True, device=torch.device("cuda", 0))
 
 
@@ -61,9 +68,22 @@ def test_old_gpus_are_refused(monkeypatch):
     check_triton(gpu((9, 0), monkeypatch))
 
 
+def test_auto_takes_triton_where_it_runs(monkeypatch):
+    monkeypatch.delenv("GENOMAMBA_BACKEND", raising=False)
+    assert resolve_backend("auto", gpu((9, 0), monkeypatch)) == "triton"
+    assert resolve_backend("auto", torch.zeros(1)) == "torch"
+    backends._warn_once.cache_clear()
+    with pytest.warns(UserWarning, match=r'"auto" uses "torch" on cuda:0.* expects compute capab'):
+        assert resolve_backend("auto", gpu((7, 5), monkeypatch)) == "torch"
+    wide = gpu((9, 0), monkeypatch)
+    wide.dtype = torch.float64
+    assert resolve_backend("auto", wide) == "torch"
+
+
 def test_missing_triton_is_said(scan, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    backends._obstacle.cache_clear()
     tensors = scan(1, 4, 3, 2).to(torch.float32).tensors
-    message = 'expected Triton installed for "triton", got none; use the backend "torch"'
+    message = '"triton" expects Triton installed, got none; use the backend "torch"'
     with pytest.raises(ValueError, match=message):
         selective_scan(**tensors, backend="triton")

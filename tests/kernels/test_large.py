@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from genomamba_kernels import causal_conv1d, mamba_inner, selective_scan
+from genomamba_kernels import (
+    causal_conv1d,
+    mamba_inner,
+    next_token_loss,
+    rms_norm,
+    selective_scan,
+)
 
 BYTES = 70 * 2**30  # at the peak of the scan's backward, with room to spare
 LENGTH, CHANNELS, STATES = 2**22 + 100, 520, 16
@@ -123,3 +129,36 @@ def test_inner():
     assert torch.equal(conv_after, conv_alone)
     for got, alone in zip((*tail, scan_after), (y, grad, scan_alone), strict=True):
         assert ratio(got, alone) < 2e-2
+
+
+def test_norm():
+    torch.manual_seed(0)
+    weight = random(CHANNELS, dtype=torch.float32)
+    x, residual = random(LENGTH, CHANNELS), random(LENGTH, CHANNELS)
+    grads = random(LENGTH, CHANNELS), random(LENGTH, CHANNELS)
+
+    def run(start, backend, dtype=torch.bfloat16):
+        leaves = [t[start:].detach().to(dtype).requires_grad_() for t in (x, residual)]
+        outputs = rms_norm(leaves[0], weight, 1e-5, residual=leaves[1], backend=backend)
+        towards = [g[start:].to(out.dtype) for g, out in zip(grads, outputs, strict=True)]
+        return *outputs, *torch.autograd.grad(outputs, leaves, towards)
+
+    whole = [t[CUT:].detach().clone() for t in run(0, "triton")]
+    for got, alone in zip(whole, run(CUT, "reference", torch.float32), strict=True):
+        assert ratio(got, alone) < 1e-2
+
+
+def test_loss():
+    torch.manual_seed(0)
+    weight = random(5, CHANNELS, dtype=torch.float32) * CHANNELS**-0.5
+    hidden = random(1, LENGTH, CHANNELS)
+    targets = torch.randint(5, (1, LENGTH), device="cuda", dtype=torch.uint8)
+
+    def run(start, backend):
+        leaf = hidden[:, start:].detach().requires_grad_()
+        total, loss = next_token_loss(leaf, weight, targets[:, start:], backend=backend)
+        return loss, *torch.autograd.grad(total, leaf)
+
+    whole = [t[:, CUT:].detach().clone() for t in run(0, "triton")]
+    for got, alone in zip(whole, run(CUT, "reference"), strict=True):
+        assert ratio(got, alone) < 1e-2

@@ -47,8 +47,9 @@ def causal_conv1d(
         return_final_state: whether a row's last d_conv - 1 inputs are returned too.
         seq_idx: (B, L) int32, non-decreasing: where it changes the window restarts from exact zero,
             and a NaN or infinity of one sequence does not reach another's outputs or gradients.
-        backend: "auto" (the environment variable GENOMAMBA_BACKEND, else "torch"), "torch",
-            "reference", or "triton" (a GPU, data shorter than float64; under construction).
+        backend: "triton" (on a GPU, for data shorter than float64), "torch" (anywhere),
+            "reference" (step by step), or "auto": the environment variable GENOMAMBA_BACKEND, else
+            "triton" where it runs and "torch" elsewhere.
 
     Returns:
         y (B, L, D) in x's dtype; with return_final_state, (y, state (B, d_conv - 1, D) in x's
@@ -58,8 +59,8 @@ def causal_conv1d(
     Raises:
         ValueError: an argument's shape, dtype, device or value is not the expected one.
     """
-    backend = resolve_backend(backend)
     check_tensor("x", x, "(B, L, D)", (-1, -1, -1))
+    backend = resolve_backend(backend, x)
     batch, length, channels = x.shape
     check_tensor("weight", weight, "(D, d_conv)", (channels, -1), x)
     past = weight.shape[1] - 1

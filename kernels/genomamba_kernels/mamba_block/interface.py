@@ -65,8 +65,8 @@ def mamba_block(
     Raises:
         ValueError: an argument's shape, dtype, device or value is not the expected one.
     """
-    backend = resolve_backend(backend)
     check_tensor("stream", stream, "(B, L, M)", (-1, -1, -1))
+    backend = resolve_backend(backend, stream)
     width, channels = stream.shape[2], A.shape[0]
     check_tensor("norm_weight", norm_weight, "(M,)", (width,), stream)
     check_tensor("in_proj_weight", in_proj_weight, "(2 D, M)", (2 * channels, width), stream)

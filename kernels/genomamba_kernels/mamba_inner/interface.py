@@ -68,8 +68,8 @@ def mamba_inner(
     Raises:
         ValueError: an argument's shape, dtype, device or value is not the expected one.
     """
-    backend = resolve_backend(backend)
     check_tensor("xz", xz, "(B, L, 2 D)", (-1, -1, -1))
+    backend = resolve_backend(backend, xz)
     if xz.shape[2] % 2:
         raise ValueError(f"xz: expected shape (B, L, 2 D), an even last, got {tuple(xz.shape)}")
     conv_state, scan_state = (None, None) if initial_state is None else initial_state

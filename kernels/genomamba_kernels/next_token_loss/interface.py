@@ -53,7 +53,7 @@ def next_token_loss(
     batch, length, channels = hidden.shape
     check_tensor("weight", weight, "(V, D)", (-1, channels), hidden)
     fits = channels <= WIDEST and len(weight) <= MOST_TOKENS
-    chosen = resolve_backend(backend)
+    chosen = resolve_backend(backend, hidden)
     if chosen == "triton":
         if not fits and backend == "auto":
             chosen = "torch"

@@ -48,11 +48,13 @@ def rms_norm(
     Raises:
         ValueError: an argument's shape, dtype, device or value is not the expected one.
     """
-    backend = resolve_backend(backend)
     if not isinstance(x, Tensor) or x.ndim == 0 or x.dtype not in DATA_DTYPES:
         got = f"{x.dtype} {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
         raise ValueError(f"x: expected a floating-point tensor (..., D), got {got}")
     check_tensor("weight", weight, "(D,)", (x.shape[-1],), x)
+    asked, backend = backend, resolve_backend(backend, x)
+    if asked == "auto" and x.shape[-1] > WIDEST:
+        backend = "torch"
     if residual is not None:
         check_tensor("residual", residual, "(..., D)", tuple(x.shape), x)
     if out_dtype is None:

@@ -63,8 +63,9 @@ def selective_scan(
         return_final_state: whether h after a row's last position is returned too.
         seq_idx: (B, L) int32, non-decreasing: the state restarts from exact zero where it changes,
             and a NaN or infinity of one sequence does not reach another's outputs or gradients.
-        backend: "auto" (the environment variable GENOMAMBA_BACKEND, else "torch"), "torch",
-            "reference", or "triton" (a GPU, data shorter than float64; under construction).
+        backend: "triton" (on a GPU, for data shorter than float64), "torch" (anywhere),
+            "reference" (step by step), or "auto": the environment variable GENOMAMBA_BACKEND, else
+            "triton" where it runs and "torch" elsewhere.
 
     Returns:
         y (B, L, D) in u's dtype; with return_final_state, (y, state (B, D, N) float32). All
@@ -73,8 +74,8 @@ def selective_scan(
     Raises:
         ValueError: an argument's shape, dtype, device or value is not the expected one.
     """
-    backend = resolve_backend(backend)
     check_tensor("u", u, "(B, L, D)", (-1, -1, -1))
+    backend = resolve_backend(backend, u)
     batch, length, channels = u.shape
     check_tensor("delta", delta, "(B, L, D)", (batch, length, channels), u)
     check_tensor("A", A, "(D, N)", (channels, -1), u)

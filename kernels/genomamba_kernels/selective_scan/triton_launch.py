@@ -9,6 +9,7 @@ import torch
 import triton
 from torch import Tensor
 
+from genomamba_kernels.launching import launch
 from genomamba_kernels.selective_scan.inputs import ScanInputs
 from genomamba_kernels.selective_scan.triton_backward import (
     backward_kernel,
@@ -63,7 +64,7 @@ def scan_forward(
     blocks = plan.forward
     width = blocks.width
     segments, segment_length = cut_length(u, groups, plan.interval, blocks)
-    grid = (batch * segments * groups * channel_blocks(channels, groups, width),)
+    programs = batch * segments * groups * channel_blocks(channels, groups, width)
 
     def new(*shape: int) -> Tensor:
         return with_spare(u, shape, channels)
@@ -80,6 +81,8 @@ def scan_forward(
         "W": width,
         "SOFTPLUS": inputs.delta_softplus,
         "EVEN": length % tile == 0 and (channels // groups) % width == 0,
+    }
+    options = {
         "num_warps": width // min(width, WARP_CHANNELS),
         "maxnreg": blocks.registers,
     }
@@ -95,7 +98,10 @@ def scan_forward(
         leaving = state[chunks:]  # lent until it is written to for good
         decay = new(batch, segments, channels)
         if segments > 1:
-            segment_ends_kernel[grid](
+            launch(
+                segment_ends_kernel,
+                programs,
+                options,
                 u_ptr=u,
                 delta_ptr=delta,
                 bias_ptr=inputs.delta_bias,
@@ -114,7 +120,10 @@ def scan_forward(
     if y is None:
         y = torch.empty_like(u, memory_format=torch.contiguous_format)
     final_state = new(batch, *inputs.A.shape)
-    scan_kernel[grid](
+    launch(
+        scan_kernel,
+        programs,
+        options,
         u_ptr=u,
         delta_ptr=delta,
         z_ptr=z,
@@ -154,7 +163,10 @@ def pass_states(
     """Writes what enters each segment (B, S, N, D); `given` (B, D, N) enters the chain's first."""
     batch, segments, states, channels = entering.shape
     width = 8  # few, for more programs
-    pass_states_kernel[(batch * states * ceil_div(channels, width),)](
+    launch(
+        pass_states_kernel,
+        batch * states * ceil_div(channels, width),
+        {"num_warps": 4},
         leaving_ptr=leaving,
         decay_ptr=decay,
         a_ptr=a,
@@ -167,7 +179,6 @@ def pass_states(
         BLOCK_S=min(triton.next_power_of_2(segments), 64),
         W=width,
         REVERSE=reverse,
-        num_warps=4,
     )
 
 
@@ -208,7 +219,7 @@ def scan_backward(
     width = blocks.width
     segments, segment_length = cut_length(u, groups, plan.interval, blocks)
     parts = channel_blocks(channels, groups, width)
-    grid = (batch * segments * groups * parts,)
+    programs = batch * segments * groups * parts
 
     def new(*shape: int) -> Tensor:
         return with_spare(u, shape, channels)
@@ -243,9 +254,8 @@ def scan_backward(
         "W": width,
         "SOFTPLUS": inputs.delta_softplus,
         "EVEN": length % tile == 0 and (channels // groups) % width == 0,
-        "num_warps": 1,
-        "maxnreg": blocks.registers,
     }
+    options = {"num_warps": 1, "maxnreg": blocks.registers}
     entering = None
     if segments > 1 or grad_final_state is not None:
         if grad_final_state is not None:
@@ -253,7 +263,14 @@ def scan_backward(
         entering = new(batch, segments, states, channels)
         decay = new(batch, segments, channels)
         if segments > 1:
-            segment_gradients_kernel[grid](grad_state_ptr=grad_state, decay_ptr=decay, **common)
+            launch(
+                segment_gradients_kernel,
+                programs,
+                options,
+                grad_state_ptr=grad_state,
+                decay_ptr=decay,
+                **common,
+            )
         pass_states(grad_state, decay, shared.a, grad_final_state, entering, reverse=True)
 
     contiguous = torch.contiguous_format
@@ -265,7 +282,10 @@ def scan_backward(
     grad_A_parts = new(batch * segments, states + 2, channels)
     grad_BC_parts = new(parts, *shared.B.shape[:-1], 2, tile)
     grad_initial_state = new(batch, *inputs.A.shape)
-    backward_kernel[grid](
+    launch(
+        backward_kernel,
+        programs,
+        options,
         u_ptr=u,
         D_ptr=inputs.D,
         B_ptr=shared.B,

@@ -19,6 +19,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from genomamba_kernels.launching import launch
 from genomamba_kernels.selective_scan.inputs import ScanInputs
 from genomamba_kernels.selective_scan.triton_plan import Plan, ceil_div
 from genomamba_kernels.selective_scan.triton_tiles import LOG2_E
@@ -132,6 +133,10 @@ def start_words(starts: Tensor | None, padded: int, tile: int) -> Tensor | None:
     return (starts.int() << bits).sum(-1, dtype=torch.int32)
 
 
+def named_strides(name: str, x: Tensor, *axes: str) -> dict[str, int]:
+    return {f"{name}_{axis}": x.stride(i) for i, axis in enumerate(axes)}
+
+
 def share(inputs: ScanInputs, plan: Plan) -> Shared:
     """A, B, C and the starts of packed sequences in the kernels' order."""
     A, B, C, tile = inputs.A, inputs.B, inputs.C, plan.tile
@@ -149,10 +154,29 @@ def share(inputs: ScanInputs, plan: Plan) -> Shared:
         new(batch, groups, padded // tile, even, tile),
         start_words(inputs.starts, padded, tile),
     )
-    _share_kernel[(ceil_div(channels, STEPS) + batch * groups * (padded // STEPS),)](
-        A, B, C, *shared[:3], *A.stride(), *B.stride(), *C.stride(), length, padded, groups, states,
-        D=channels, EVEN_N=even, T=tile, STEPS=STEPS, WIDTH=triton.next_power_of_2(even),
-    )  # fmt: skip
+    launch(
+        _share_kernel,
+        ceil_div(channels, STEPS) + batch * groups * (padded // STEPS),
+        {},
+        A_ptr=A,
+        B_ptr=B,
+        C_ptr=C,
+        a_ptr=shared.a,
+        tiled_B_ptr=shared.B,
+        tiled_C_ptr=shared.C,
+        **named_strides("A", A, "channel", "state"),
+        **named_strides("B", B, "row", "step", "group", "state"),
+        **named_strides("C", C, "row", "step", "group", "state"),
+        L=length,
+        padded_L=padded,
+        G=groups,
+        N=states,
+        D=channels,
+        EVEN_N=even,
+        T=tile,
+        STEPS=STEPS,
+        WIDTH=triton.next_power_of_2(even),
+    )
     return shared
 
 
@@ -195,13 +219,18 @@ def add_segments(
         Gradients of the shapes and dtypes of A (D, true N), bias and D (D,).
     """
     count, rows, channels = parts.shape
-    grads = tuple(None if x is None else torch.empty_like(x.contiguous()) for x in (A, bias, D))
+    grad_A = torch.empty_like(A, memory_format=torch.contiguous_format)
+    grad_bias = None if bias is None else torch.empty_like(bias)
+    grad_D = None if D is None else torch.empty_like(D)
     width = 16  # few, for more programs
-    _add_segments_kernel[(ceil_div(channels, width) * rows,)](
+    launch(
+        _add_segments_kernel,
+        ceil_div(channels, width) * rows,
+        {},
         parts_ptr=parts,
-        A_ptr=grads[0],
-        bias_ptr=grads[1],
-        D_ptr=grads[2],
+        A_ptr=grad_A,
+        bias_ptr=grad_bias,
+        D_ptr=grad_D,
         SEGMENTS=count,
         TRUE_N=A.shape[1],
         D=channels,
@@ -209,7 +238,7 @@ def add_segments(
         STEPS=64,
         WIDTH=width,
     )
-    return grads
+    return grad_A, grad_bias, grad_D
 
 
 @triton.jit
@@ -259,7 +288,10 @@ def collect(parts: Tensor, B: Tensor, C: Tensor) -> tuple[Tensor, Tensor]:
     grad_B = torch.empty_like(B, memory_format=torch.contiguous_format)
     grad_C = torch.empty_like(C, memory_format=torch.contiguous_format)
     padded = tiles * tile
-    _collect_kernel[(batch * groups * (padded // STEPS),)](
+    launch(
+        _collect_kernel,
+        batch * groups * (padded // STEPS),
+        {},
         parts_ptr=parts,
         B_ptr=grad_B,
         C_ptr=grad_C,
