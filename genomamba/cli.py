@@ -11,7 +11,7 @@ import sys
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 COMMANDS = {
-    "prepare": "encode, inspect, split, simulate: FASTA in, a data set out (needs no torch)",
+    "prepare": "download, encode, split, audit: FASTA in, a data set out (needs no torch)",
     "fit": "train: Lightning CLI, --config NAME_OR_FILE, repeatable, later ones overlay",
     "validate": "evaluate a checkpoint on the validation split",
     "test": "evaluate a checkpoint on the test split or a frozen manifest",

@@ -209,6 +209,19 @@ def test_a_part_that_is_whole_already(server: Server, tmp_path: Path) -> None:
     assert (tmp_path / "human.fna.gz").read_bytes() == FASTA
 
 
+@pytest.mark.parametrize(
+    "note", [b"", b"{}", b"\xff", b'{"url": "x", "validator": "y", "bytes": 1}']
+)
+def test_a_part_of_which_nothing_is_known_is_begun_again(
+    server: Server, tmp_path: Path, note: bytes
+) -> None:
+    (tmp_path / "human.fna.gz.part").write_bytes(b"something else")
+    (tmp_path / "human.fna.gz.part.json").write_bytes(note)
+    download.bring(remote(server), tmp_path)
+    assert (tmp_path / "human.fna.gz").read_bytes() == FASTA
+    assert names(tmp_path) == WHOLE
+
+
 def test_a_size_that_is_not_told(server: Server, tmp_path: Path) -> None:
     server.length = False
     download.bring(remote(server), tmp_path)
