@@ -10,6 +10,7 @@ import argparse
 from types import ModuleType
 
 from genomamba_data_prep import (
+    audit_command,
     download_command,
     encode_command,
     inspect_command,
@@ -27,6 +28,7 @@ SUBCOMMANDS: dict[str, tuple[ModuleType, str]] = {
     "names": (names_command, "name chromosomes after their human homologues, from FASTA headers"),
     "split": (split_command, "assign records or BED intervals to train, valid and test"),
     "manifest": (manifest_command, "draw a frozen evaluation set from a split"),
+    "audit": (audit_command, "what tells species apart that should not: N, masks, shared sequence"),
     "simulate": (simulate_command, "simulate a clade of species with a known signal"),
     "bayes": (bayes_command, "print the best possible accuracy on a simulated clade"),
 }

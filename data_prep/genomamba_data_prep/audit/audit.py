@@ -1,7 +1,7 @@
 """The audit: controls and k-mer baselines by window length, shared 31-mers; no input or output.
 
-Training windows are never longer than ``LONGEST_TRAINING``: a linear classifier of frequencies fits
-better to many shorter windows than to a few longer ones, and is applied to the longer ones as it is.
+Training windows are never longer than ``LONGEST_TRAINING``: a linear classifier of frequencies is
+better fitted to many shorter windows than to a few longer ones, and applied to those as it is.
 """
 
 from __future__ import annotations
@@ -181,11 +181,13 @@ def _choose(
         windows=settings.test_windows,
         **common,
     )
+    if len(training) < 2 * len(species_set.classes):
+        raise InputError(
+            f"the train split has a single window of {train_length} bases of some species",
+            file=species_set.path,
+            fix="Use shorter --lengths, or give every species longer intervals",
+        )
     for label, species in enumerate(species_set.classes):
-        if len(training) < 2 * len(species_set.classes):
-            raise InputError(
-                f"the train split has a single window of {train_length} bases of some species"
-            )
         if len(np.unique(testing.locus[testing.label == label])) < 2:
             raise InputError(
                 f"the test windows of {length} bases of the species {species} lie in a single locus"

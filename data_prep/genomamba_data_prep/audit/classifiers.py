@@ -5,6 +5,8 @@ Letters: B windows, F features, C classes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -14,7 +16,7 @@ JITTER = 1e-3  # of a feature's standard deviation
 def predict_lda(
     train: npt.NDArray[np.floating],
     labels: npt.NDArray[np.int64],
-    tests: list[npt.NDArray[np.floating]],
+    tests: Sequence[npt.NDArray[np.floating]],
     n_classes: int,
     seed: int,
 ) -> list[npt.NDArray[np.int64]]:
@@ -49,4 +51,4 @@ def predict_lda(
         solver="lsqr", shrinkage="auto", priors=np.full(n_classes, 1 / n_classes)
     )
     lda.fit(fitted, labels)
-    return [lda.predict(standardised(test)) for test in tests]
+    return [np.asarray(lda.predict(standardised(test)), dtype=np.int64) for test in tests]

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from hashlib import blake2b
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -125,7 +126,7 @@ def _places(
         ordinals[record] += 1
         pieces = max(1, (last - first) // locus_size)
         borders = np.linspace(first, last, pieces + 1).astype(np.int64).tolist()
-        for piece, (low, high) in enumerate(zip(borders, borders[1:], strict=False)):
+        for piece, (low, high) in enumerate(pairwise(borders)):
             if high - low < length:
                 continue
             starts = np.arange(low, high - length + 1, step)
@@ -171,7 +172,7 @@ def _with_few_n(
         codes = window_codes(species_set, intervals[place["interval"]], int(place["start"]), length)
         # Of the codes of bases, N alone has this bit.
         kept[seen - 1] = np.count_nonzero(codes & N) <= max_n_fraction * length
-        found += kept[seen - 1]
+        found += int(kept[seen - 1])
         if found == wanted:
             break
     return places[kept], seen - found

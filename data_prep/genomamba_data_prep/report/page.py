@@ -10,10 +10,11 @@ import numpy.typing as npt
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1d2530; --soft: #5c6877; --line: #dfe4ea; --paper: #fff;
-  --panel: #f6f8fa; --model: #1668b8; --optimum: #c2570c; --good: #14733f; --bad: #b3261e; }
+  --panel: #f6f8fa; --model: #1668b8; --optimum: #c2570c; --good: #14733f; --bad: #b3261e;
+  --warn: #8a5a00; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e4e9f0; --soft: #9aa7b6; --line: #2d3743;
   --paper: #10151b; --panel: #181f27; --model: #5ab0f5; --optimum: #f09a56; --good: #5fce93;
-  --bad: #ff8a80; } }
+  --bad: #ff8a80; --warn: #f2b84b; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--paper); color: var(--ink);
   font: 16px/1.55 system-ui, -apple-system, "Segoe UI", "Liberation Sans", sans-serif; }
@@ -23,6 +24,12 @@ h2 { font-size: 1.15rem; margin: 2.75rem 0 .5rem; }
 p { margin: .5rem 0; max-width: 44rem; }
 p.lead { color: var(--soft); font-size: 1.05rem; }
 p.verdict { font-weight: 600; } .good { color: var(--good); } .bad { color: var(--bad); }
+p.finding { border-left: 4px solid var(--line); background: var(--panel); padding: .5rem .8rem;
+  max-width: none; } .finding span { color: var(--soft); }
+.finding.good { border-color: var(--good); } .finding.bad { border-color: var(--bad); }
+.finding.warn { border-color: var(--warn); } p.finding { color: var(--ink); }
+.finding.good b { color: var(--good); } .finding.bad b { color: var(--bad); }
+.finding.warn b { color: var(--warn); }
 .figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: .75rem;
   margin: 1.5rem 0 0; }
 .figures div { background: var(--panel); border: 1px solid var(--line); border-radius: .5rem;
@@ -38,6 +45,12 @@ svg polyline, svg path { fill: none; stroke-width: 2; stroke-linejoin: round; }
 .optimum polyline { stroke: var(--optimum); } .optimum circle { fill: var(--optimum); }
 .chance polyline { stroke: var(--soft); stroke-dasharray: 2 5; }
 .raw polyline { stroke: var(--model); opacity: .35; stroke-width: 1; }
+.s1 polyline, .s1 path { stroke: #0072b2; } .s1 circle { fill: #0072b2; }
+.s2 polyline, .s2 path { stroke: #d55e00; } .s2 circle { fill: #d55e00; }
+.s3 polyline, .s3 path { stroke: #009e73; } .s3 circle { fill: #009e73; }
+.s4 polyline, .s4 path { stroke: #cc79a7; } .s4 circle { fill: #cc79a7; }
+.s5 polyline, .s5 path { stroke: #e69f00; } .s5 circle { fill: #e69f00; }
+.s6 polyline, .s6 path { stroke: #56b4e9; } .s6 circle { fill: #56b4e9; }
 svg .interval { stroke-width: 1.5; opacity: .8; }
 .legend { list-style: none; display: flex; flex-wrap: wrap; gap: .25rem 1.5rem; margin: .25rem 0 0;
   padding: 0; font-size: .9rem; } .legend li { display: flex; align-items: center; gap: .5rem; }
