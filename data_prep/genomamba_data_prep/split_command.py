@@ -111,6 +111,11 @@ def _intervals(args: argparse.Namespace, species_set: SpeciesSet) -> list[Interv
     for joined, items in ((True, args.bed or []), (False, args.intervals or [])):
         for item in items:
             species, separator, path = item.partition("=")
+            if not (joined or separator or len(species_set.classes) == 1):
+                raise InputError(
+                    f"--intervals {item}: published intervals are the coordinates of one genome",
+                    fix=f"Say of which: --intervals SPECIES={item}",
+                )
             intervals += split_rules.by_bed(
                 species_set,
                 Path(path if separator else item),

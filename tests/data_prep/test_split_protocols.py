@@ -59,6 +59,14 @@ def test_intervals_stay_as_they_are(human: Path) -> None:
     assert split(human, "--bed", file)[0] == ("human", "1", 0, 25, "train")
 
 
+def test_intervals_are_of_one_genome(write_species_set: Write) -> None:
+    path = write_species_set({"human": {"1": "A" * 50}, "chimp": {"1": "C" * 50}})
+    file = bed(path, "1 0 20 train")
+    with pytest.raises(InputError, match=r"coordinates of one genome.*--intervals SPECIES="):
+        split(path, "--intervals", file)
+    assert split(path, "--intervals", f"chimp={file}") == [("chimp", "1", 0, 20, "train")]
+
+
 def test_chr1_is_1_if_asked(human: Path) -> None:
     file = bed(human, "chr1 0 20 train", "chrM 0 9 train", "2 0 10 test")
     with pytest.raises(InputError, match=r"line 1: .*'chr1'.* calls chr1 is 1 in .*--rename"):

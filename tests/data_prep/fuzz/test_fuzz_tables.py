@@ -65,7 +65,7 @@ def test_intervals(fuzz: Any, genomes: Path) -> None:
             lines.append(f"{name}\t{start}\t{start + int(rng.integers(1, 60))}\ttrain")
         bed.write_bytes(fuzz.mutated(rng, ("\n".join(lines) + "\n").encode(), TABLE_TOKENS))
         joined = rng.random() < 0.3
-        item = f"human={bed}" if rng.random() < 0.5 else str(bed)
+        item = str(bed) if joined and rng.random() < 0.5 else f"human={bed}"
         options = ["--rename"] if renamed else []
         options += ["--bed" if joined else "--intervals", item, "--output", str(output)]
         if fuzz.accepted(genomes, "split", str(genomes / "set.tsv"), *options):
