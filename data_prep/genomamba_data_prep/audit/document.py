@@ -50,7 +50,7 @@ def json_document(
         ],
         "shared_kmers": _shared(audit),
     }
-    return json.dumps(content, indent=1, default=int) + "\n"
+    return json.dumps(content, indent=1) + "\n"
 
 
 def _accuracy(accuracy: Accuracy, classes: Sequence[str]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ KMERS = {f"{k}-mers": f"{k}-mers" for k in KS}
 SPREAD = 0.09  # octaves between the marks of two classifiers at one length
 MARKS = {"passes": ("✓", "good"), "fails": ("✗", "bad"), "doubtful": ("!", "warn")}
 INTERVAL = (
-    "Bars: 95 % intervals over loci, which are drawn again whole, in all species at once. "
+    "Bars and ±: 95 % intervals over loci, which are drawn again whole, in all species at once. "
     f"Where there are fewer than {MIN_LOCI} loci there is no bar, and nothing is judged."
 )
 
@@ -145,7 +145,9 @@ def _table(audit: Audit, titles: Mapping[str, str]) -> str:
 def _cell(accuracy: Accuracy) -> str:
     if accuracy.low is None:
         return f"{accuracy.accuracy:.3f} ({accuracy.loci} loci)"
-    return f"{accuracy.accuracy:.3f} ({accuracy.low:.3f}–{accuracy.high:.3f})"
+    assert accuracy.high is not None
+    half = max(accuracy.accuracy - accuracy.low, accuracy.high - accuracy.accuracy)
+    return f"{accuracy.accuracy:.3f} ± {half:.3f}"
 
 
 def _most_shared(audit: Audit) -> float:
