@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# The real-input runs of docs/real-data.md. Usage: docs/real-data/run.sh mito|chr1 OUT
+# The real-input runs of docs/real-data.md. Usage: docs/real-data/run.sh mito|chr1|audit OUT
 # GENOMAMBA_REAL_DATA names the folder that holds great_apes/. GENOMAMBA names the command.
 set -euo pipefail
 
-set_name=${1:?mito or chr1} out=${2:?output folder}
+set_name=${1:?mito, chr1 or audit} out=${2:?output folder}
 apes=${GENOMAMBA_REAL_DATA:?the folder with great_apes/}/great_apes
 here=$(dirname "$0")
 genomamba=${GENOMAMBA:-genomamba}
@@ -65,8 +65,8 @@ mito() {
   "$python" "$here/score.py" "$out/species.tsv" "${score[@]}" --locus 512 --train-windows 2000
 }
 
-chr1() {
-  local species part
+chr1_set() { # stores, species set and splits
+  local species
   mkdir -p "$out/stores"
   printf 'species\tstore\n' > "$out/species.tsv"
   for species in human chimp gorilla orangutan; do
@@ -76,6 +76,17 @@ chr1() {
   names() { zcat "$apes/chr1/human.$1.fa.gz" | sed -n 's/^>\([^ ]*\).*/\1/p' | paste -sd,; }
   "$genomamba" prepare split "$out/species.tsv" --train "$(names train)" --valid "$(names valid)" \
     --test "$(names test)" --output "$out/splits.tsv"
+}
+
+audit() {
+  chr1_set
+  time "$genomamba" prepare audit "$out/species.tsv" --splits "$out/splits.tsv" \
+    --output "$out/audit.html"
+}
+
+chr1() {
+  local part
+  chr1_set
   for part in valid test; do
     "$genomamba" prepare manifest "$out/species.tsv" --splits "$out/splits.tsv" --split "$part" \
       --length 16384 --windows $([[ $part == test ]] && echo 1000 || echo 200) --seed 1 \
@@ -95,6 +106,6 @@ chr1() {
 }
 
 case $set_name in
-  mito | chr1) "$set_name" ;;
-  *) echo "expected mito or chr1, got $set_name" >&2 && exit 2 ;;
+  mito | chr1 | audit) "$set_name" ;;
+  *) echo "expected mito, chr1 or audit, got $set_name" >&2 && exit 2 ;;
 esac

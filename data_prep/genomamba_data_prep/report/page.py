@@ -59,7 +59,8 @@ svg.key { width: 1.75rem; height: .65rem; }
 table { border-collapse: collapse; margin: .75rem 0; font-variant-numeric: tabular-nums;
   font-size: .95rem; }
 th, td { padding: .35rem .9rem .35rem 0; text-align: right; border-bottom: 1px solid var(--line); }
-table:not(.plain) td { white-space: nowrap; } th { font-weight: 600; } thead th { color: var(--soft); font-size: .85rem; vertical-align: bottom; }
+table:not(.plain) td { white-space: nowrap; }
+th { font-weight: 600; } thead th { color: var(--soft); font-size: .85rem; vertical-align: bottom; }
 th:first-child, td:first-child, .plain td, .plain th { text-align: left; }
 .confusion td { text-align: center; padding: .5rem .6rem; min-width: 4.5rem;
   border: 2px solid var(--paper); border-radius: .3rem;
