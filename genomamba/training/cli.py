@@ -13,6 +13,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
@@ -198,6 +199,9 @@ def _is_worth_reading(record: logging.LogRecord) -> bool:
 def main(argv: list[str]) -> int:
     """Run one of Lightning's subcommands; returns the exit code."""
     _quieten()
+    # Under `deterministic`, torch would write to every tensor that is made empty, gigabytes a step;
+    # our kernels write what they make before they read it.
+    torch.utils.deterministic.fill_uninitialized_memory = False
     try:
         RunCLI(
             LightningModule,

@@ -31,6 +31,7 @@ from genomamba_kernels.mamba_inner.triton_steps import (
     state_after,
 )
 from genomamba_kernels.rms_norm import triton_norm
+from genomamba_kernels.selective_scan.triton_plan import RECOMPUTED_PLAN
 
 
 class OuterSums(NamedTuple):
@@ -103,7 +104,7 @@ class TritonBlock(torch.autograd.Function):
             for piece in row:
                 states = cross(states, inner.seq_idx, piece)
                 part = of_piece(inner, piece, entrance(outer, piece)[1], states)
-                result = run_scan(prepare(part), part.scan_state, save=False)
+                result = run_scan(prepare(part, RECOMPUTED_PLAN), part.scan_state, save=False)
                 if save:
                     kept += [*states, result.entering]
                 states = (state_after(part), result.final_state)
@@ -182,7 +183,7 @@ def backward_piece(
     dtype = outer.projection_dtype
     normed, xz = entrance(outer, piece)
     part = of_piece(inner, piece, xz, states)
-    prepared = prepare(part)
+    prepared = prepare(part, RECOMPUTED_PLAN)
     result = run_scan(prepared, part.scan_state, save=True, entering=entering)
     assert result.saved is not None
 

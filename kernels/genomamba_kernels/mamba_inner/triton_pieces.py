@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-PIECE = 2**26  # channel-positions: enough of them fill the card
+PIECE = 2**27  # channel-positions: twice as many are 3 % faster, half as many 4 % slower
 TILE = 16  # positions: all pieces but a row's last have whole tiles, with which the scan is faster
 
 

@@ -17,7 +17,7 @@ from genomamba_kernels.packing import sequence_starts
 from genomamba_kernels.selective_scan.inputs import ScanInputs
 from genomamba_kernels.selective_scan.triton_launch import Forward, scan_backward, scan_forward
 from genomamba_kernels.selective_scan.triton_layout import Shared, share
-from genomamba_kernels.selective_scan.triton_plan import DEFAULT_PLAN
+from genomamba_kernels.selective_scan.triton_plan import DEFAULT_PLAN, Plan
 
 
 class Prepared(NamedTuple):
@@ -27,10 +27,11 @@ class Prepared(NamedTuple):
     scan: ScanInputs
     shared: Shared
     x_dbl: Tensor  # (B L, R + 2 G N)
+    plan: Plan
 
 
-def prepare(inputs: InnerInputs) -> Prepared:
-    """Convolution and projections."""
+def prepare(inputs: InnerInputs, plan: Plan = DEFAULT_PLAN) -> Prepared:
+    """Convolution and projections. The plan is the scan's, in both directions."""
     x, z = inputs.xz.chunk(2, dim=-1)
     conv_state = inputs.conv_state
     if conv_state is not None and conv_state.numel() == 0:
@@ -54,7 +55,7 @@ def prepare(inputs: InnerInputs) -> Prepared:
         True,
         None if inputs.seq_idx is None else sequence_starts(inputs.seq_idx),
     )
-    return Prepared(conv, scan, share(scan, DEFAULT_PLAN), x_dbl)
+    return Prepared(conv, scan, share(scan, plan), x_dbl, plan)
 
 
 def run_scan(
@@ -67,7 +68,7 @@ def run_scan(
 ) -> Forward:
     """Arguments as `scan_forward`'s."""
     scan, shared = prepared.scan, prepared.shared
-    return scan_forward(scan, shared, scan_state, DEFAULT_PLAN, save, y=y, entering=entering)
+    return scan_forward(scan, shared, scan_state, prepared.plan, save, y=y, entering=entering)
 
 
 def state_after(inputs: InnerInputs) -> Tensor:
@@ -130,8 +131,8 @@ def backward(
     """
     grad_x, grad_z = grad_xz.chunk(2, dim=-1)
     grad_conv_state, grad_scan_state = grad_states
-    conv, scan, shared, x_dbl = prepared
-    grads = scan_backward(scan, shared, saved, grad_y, grad_scan_state, DEFAULT_PLAN, grad_z=grad_z)
+    conv, scan, shared, x_dbl, plan = prepared
+    grads = scan_backward(scan, shared, saved, grad_y, grad_scan_state, plan, grad_z=grad_z)
     u = scan.u.flatten(0, 1).to(x_dbl.dtype)
     sums.A.add_(grads.A)
     if grads.D is not None:
