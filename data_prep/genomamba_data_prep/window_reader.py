@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy.typing as npt
 from genomamba_data_prep.codes import COMPLEMENT_BLOCK, Codes, N, reverse_complement
 from genomamba_data_prep.n_index import Int64
 from genomamba_data_prep.species_set import SpeciesSet
+from genomamba_data_prep.store import Store
 
 FORWARD, REVERSE = 1, -1
 
@@ -45,16 +46,21 @@ class WindowReader:
     def count_n(self, record: Int64, start: Int64, length: int) -> Int64:
         """N in each window, shape (B,)."""
         counts = np.empty(len(record), dtype=np.int64)
-        genome = self._genome[record]
-        for number in np.unique(genome).tolist():
-            own = genome == number
-            runs = self._stores[number].n_index
-            if runs is None:
+        for store, own in self._by_genome(record):
+            if store.n_index is None:
                 counts[own] = self._count_base_by_base(record[own], start[own], length)
             else:
                 first = self._offset[record[own]] + start[own]
-                counts[own] = runs.count(first, first + length)
+                counts[own] = store.n_index.count(first, first + length)
         return counts
+
+    def _by_genome(self, record: Int64) -> Iterator[tuple[Store, Int64]]:
+        """Each genome that has some of the windows, with the places of these."""
+        genome = self._genome[record]
+        for number, store in enumerate(self._stores):
+            own = np.flatnonzero(genome == number)
+            if own.size:
+                yield store, own
 
     def _count_base_by_base(self, record: Int64, start: Int64, length: int) -> list[int]:
         places = zip(record.tolist(), start.tolist(), strict=True)
@@ -72,9 +78,8 @@ class WindowReader:
     def fill(self, out: Codes, record: Int64, start: Int64, strand: npt.NDArray[np.int8]) -> None:
         """Write what `codes` returns into ``out``, (B, L), C-contiguous: no copy between."""
         views, length = self.views, out.shape[1]
-        genome, offset = self._genome[record], self._offset[record] + start
-        for number in np.unique(genome).tolist():
-            self._stores[number].will_need(offset[genome == number].tolist(), length)
+        for store, own in self._by_genome(record):
+            store.will_need((self._offset[record[own]] + start[own]).tolist(), length)
         places = zip(record.tolist(), start.tolist(), strict=True)
         if length >= COMPLEMENT_BLOCK:
             for row, (r, s), sign in zip(out, places, strand.tolist(), strict=True):
