@@ -45,10 +45,10 @@ class Memory(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[override]
         result = func(*args, **(kwargs or {}))
         given = set(storages((args, kwargs)))
-        for ref, size in storages(result).items():
-            if ref not in given:  # a view of an argument is not new
-                self.sizes[ref] = size
-        self.peak = max(self.peak, self.live())
+        new = {ref: size for ref, size in storages(result).items() if ref not in given}
+        if new:  # a view of an argument is not
+            self.sizes |= new
+            self.peak = max(self.peak, self.live())
         return result
 
     def live(self) -> int:

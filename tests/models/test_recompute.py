@@ -38,8 +38,8 @@ def train(backbone: MambaBackbone, autocast: bool = False) -> list[Tensor]:
     return [hidden.detach(), *(t.detach() for t in after), *grads]  # type: ignore[list-item]
 
 
-@pytest.mark.parametrize("policy", POLICIES)
-@pytest.mark.parametrize("longest", [1, 7, 13, 39])
+@pytest.mark.parametrize("policy", ["block", "group:3", "group:9"])
+@pytest.mark.parametrize("longest", [3, 13])
 def test_the_same_gradients_piece_by_piece(
     config: MambaConfig, policy: str, longest: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -94,13 +94,13 @@ def test_pieces_along_the_length(
     config: MambaConfig, memory: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They bound what the backward pass holds while it recomputes."""
-    tokens, peaks = torch.randint(0, 5, (1, 2000)), {}
+    tokens, peaks = torch.randint(0, 5, (1, 1000)), {}
     for pieces in (1, 10):
-        monkeypatch.setattr("genomamba.models.backbone.PIECE", 2000 * config.d_model // pieces)
+        monkeypatch.setattr("genomamba.models.backbone.PIECE", 1000 * config.d_model // pieces)
         backbone = make(config, "group:2")
         with memory() as measured:
             backbone(tokens).square().sum().backward()
-        peaks[pieces] = measured.peak / (4 * 2000 * config.d_model)
+        peaks[pieces] = measured.peak / (4 * 1000 * config.d_model)
     assert peaks[1] > 20
     assert peaks[10] < 4 + (peaks[1] - 4) / 4
 
