@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,16 +15,19 @@ from genomamba_data_prep.audit.accuracy import MIN_LOCI, score
 from genomamba_data_prep.audit.audit import Settings, run_audit
 from genomamba_data_prep.audit.classifiers import predict_lda
 from genomamba_data_prep.audit.features import RUN_BINS, run_features
-from genomamba_data_prep.audit.shared_kmers import shared_kmers
+from genomamba_data_prep.audit.shared_kmers import SharedKmers, shared_kmers
 from genomamba_data_prep.audit.verdict import judge
 from genomamba_data_prep.audit.windows import choose_windows
 from genomamba_data_prep.codes import decode, reverse_complement
+from genomamba_data_prep.encode import encode_fasta
 from genomamba_data_prep.intervals import wilson
 from genomamba_data_prep.species_set import SpeciesSet
-from genomamba_data_prep.splits import Interval
+from genomamba_data_prep.splits import Interval, Splits
+from genomamba_data_prep.store import Store
 
 SPECIES = ("a", "b")
 TRAIN, TEST = ("train1", "train2"), ("test1", "test2", "test3")
+TEST_CHR1 = ("chr1:60511790-63016476", "chr1:63927557-65974636")
 WRITE_SET = Callable[..., Path]
 
 
@@ -275,3 +279,36 @@ def test_too_few_loci_are_not_judged() -> None:
     assert (few.accuracy, few.low, few.high, few.p_value) == (1.0, None, None, None)
     enough = score(labels, labels, np.arange(40) % MIN_LOCI, 2, 0)
     assert (enough.low, enough.high, enough.p_value) == (1.0, 1.0, 0.0)
+
+
+@pytest.mark.real_data
+def test_kmers_reach_the_known_figures_on_real_sequence(
+    real_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At 2^20 the windows are those of KMER-BASELINE.txt, made independently, and so is the
+    accuracy; at 2^18, where fewer windows fit the loci, the known figure is in the interval."""
+    folder = real_data / "great_apes" / "chr1"
+    pattern = r"^L 2\^(\d+) k 4 .* accuracy (\S+)$"
+    text = (folder / "KMER-BASELINE.txt").read_text()
+    known = {1 << int(i): float(a) for i, a in re.findall(pattern, text, re.M)}
+    rows, intervals = ["species\tstore"], []
+    for species in ("human", "chimp", "gorilla", "orangutan"):
+        store = tmp_path / species
+        encode_fasta([folder / f"{species}.{part}.fa.gz" for part in ("train", "test")], store)
+        for name, record in Store.open(store).records.items():
+            part = "test" if name in TEST_CHR1 else "train"
+            intervals.append(Interval(species, name, 0, record.length, part))
+        rows.append(f"{species}\t{species}")
+    path = tmp_path / "species.tsv"
+    path.write_text("\n".join(rows) + "\n")
+    species_set = SpeciesSet.read(path)
+    monkeypatch.setattr("genomamba_data_prep.audit.audit.KS", (4,))
+    nothing = SharedKmers(1, *(np.zeros(4, dtype=np.int64) for _ in range(3)))
+    monkeypatch.setattr("genomamba_data_prep.audit.audit.shared_kmers", lambda *_: nothing)
+    result = run_audit(species_set, Splits(species_set, intervals), Settings((1 << 18, 1 << 20)))
+    shorter, longest = (own.accuracies["4-mers"] for own in result.by_length)
+    assert longest.windows == 36
+    assert longest.accuracy == pytest.approx(known[1 << 20], abs=1.5 / 36)
+    assert shorter.low is not None
+    assert shorter.high is not None
+    assert shorter.low <= known[1 << 18] <= shorter.high
