@@ -108,6 +108,7 @@ def segment_gradients_kernel(
 
     for n in range(N):
         store_lanes(grad_state_ptr + n * D, tl.zeros([W], tl.float32), mask, EVEN)
+    tl.debug_barrier()  # other lanes may read what a lane wrote
 
     total = tl.zeros([W], tl.float32)
     tiles = tl.cdiv(end - begin, T)
@@ -246,6 +247,7 @@ def backward_kernel(
         if entering_ptr is not None:
             G_n = load_lanes(entering_ptr + ((row * S + segment) * N + n) * D + d, mask, EVEN)
         store_lanes(grad_state_ptr + n * D, G_n, mask, EVEN)
+    tl.debug_barrier()  # other lanes may read what a lane wrote
 
     pieces = tl.cdiv(end - begin, K)
     for piece in range(pieces):
@@ -421,6 +423,7 @@ def backward_kernel(
     store_lanes(grad_A_ptr + N * D, bias_sum, mask, EVEN)
     store_lanes(grad_A_ptr + (N + 1) * D, skip_sum, mask, EVEN)
     if grad_initial_ptr is not None and segment == 0:
+        tl.debug_barrier()
         for n in range(TRUE_N):
             G_n = load_lanes(grad_state_ptr + n * D, mask, EVEN)
             tl.store(grad_initial_ptr + (row * D + d) * TRUE_N + n, G_n, mask=mask)

@@ -103,6 +103,7 @@ def segment_ends_kernel(
 
     for n in range(N):
         store_lanes(state_ptr + n * D, tl.zeros([W], tl.float32), mask, EVEN)
+    tl.debug_barrier()  # other lanes may read what a lane wrote
 
     total = tl.zeros([W], tl.float32)
     for t in range(begin, end, T):
@@ -221,6 +222,7 @@ def scan_kernel(
         if entering_ptr is not None:
             h = load_lanes(entering_ptr + ((row * S + segment) * N + n) * D + d, mask, EVEN)
         store_lanes(state_ptr + source + n * D, h, mask, EVEN)
+    tl.debug_barrier()  # other lanes may read what a lane wrote
 
     step = tl.cast(begin, tl.int64)
     deltas = read_rows(delta_ptr + step * DELTA_STEP, DELTA_STEP, mask, begin, end, T, EVEN)
@@ -290,6 +292,7 @@ def scan_kernel(
             store_row(y_ptr + step * D + i * D, y, mask, t + i, end, EVEN)
 
     if final_ptr is not None and segment == S - 1:
+        tl.debug_barrier()
         for n in range(TRUE_N):
             h = load_lanes(state_ptr + working + n * D, mask, EVEN)
             tl.store(final_ptr + (row * D + d) * TRUE_N + n, h, mask=mask)
