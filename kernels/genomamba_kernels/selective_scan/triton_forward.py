@@ -4,7 +4,7 @@
 
 The length is cut into segments, so that a single long sequence fills the card. Three kernels:
 
-    segment_ends    each segment by itself, from zero: the state it leaves, its sum of q
+    segment_ends    (triton_segments.py) each segment by itself, from zero: the state it leaves
     pass_states     (triton_states.py) chains the segments: the state that enters each
     scan            each segment again, from the state that enters: the outputs
 
@@ -20,11 +20,10 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from genomamba_kernels.selective_scan.triton_segments import SIZES, locate
 from genomamba_kernels.selective_scan.triton_tiles import (
-    advance_tile,
     keep,
     load_lanes,
-    load_rows,
     load_scalars,
     load_vector,
     products,
@@ -34,114 +33,9 @@ from genomamba_kernels.selective_scan.triton_tiles import (
     step_sizes,
     store_lanes,
     store_row,
-    touch_rows,
     touch_tile,
     widen,
 )
-
-# Sizes that the kernels are not compiled for: a loop of known length would be unrolled.
-SIZES = ["L", "padded_L", "R", "S", "segment_length", "N", "TRUE_N"]
-
-
-@triton.jit
-def locate(S, D: tl.constexpr, G: tl.constexpr, W: tl.constexpr):
-    """Which part a program works on: its row, segment, group and channels.
-
-    Programs that share a segment's B and C follow each other.
-    """
-    blocks: tl.constexpr = (D // G + W - 1) // W
-    pid = tl.program_id(0)
-    block = pid % blocks
-    group = pid // blocks % G
-    segment = pid // (blocks * G) % S
-    row = pid // (blocks * G * S)
-    inside = block * W + tl.arange(0, W)
-    first = group * (D // G) + block * W
-    return row.to(tl.int64), segment, group, block, first, first + tl.arange(0, W), inside < D // G
-
-
-@triton.jit(do_not_specialize=SIZES)
-def segment_ends_kernel(
-    u_ptr,  # (B, L, D)
-    delta_ptr,  # (B, L, D)
-    bias_ptr,  # (D,)
-    a_ptr,  # (N, D), A log2(e)
-    B_ptr,  # (B, G, padded L / T, N, T)
-    starts_ptr,  # (B, padded L / T), bit i of a word: a sequence begins at step i of the tile
-    state_ptr,  # (B, S, N, D), out: the state that each segment leaves
-    decay_ptr,  # (B, S, D), out: the sum of q over each segment, infinite where one restarts
-    u_row,
-    delta_row,
-    L,
-    padded_L,
-    S,
-    segment_length,
-    N,
-    U_STEP: tl.constexpr,
-    DELTA_STEP: tl.constexpr,
-    D: tl.constexpr,
-    G: tl.constexpr,
-    T: tl.constexpr,
-    W: tl.constexpr,
-    SOFTPLUS: tl.constexpr,
-    EVEN: tl.constexpr,
-):
-    PACKED: tl.constexpr = starts_ptr is not None
-    row, segment, group, _, first, d, mask = locate(S, D, G, W)
-    if segment == S - 1:  # nothing follows
-        return
-    begin = segment * segment_length
-    end = begin + segment_length
-    u_ptr += row * u_row + first
-    delta_ptr += row * delta_row + first
-    B_ptr += (row * G + group) * N * padded_L
-    state_ptr += (row * S + segment) * N * D + d
-    a_ptr += d
-    w = d - first
-    never = L < 0
-    bias = load_vector(bias_ptr, d, mask)
-
-    for n in range(N):
-        store_lanes(state_ptr + n * D, tl.zeros([W], tl.float32), mask, EVEN)
-    tl.debug_barrier()  # other lanes may read what a lane wrote
-
-    total = tl.zeros([W], tl.float32)
-    for t in range(begin, end, T):
-        step = tl.cast(t, tl.int64)
-        deltas = load_rows(delta_ptr + w + step * DELTA_STEP, DELTA_STEP, mask, t, end, T, EVEN)
-        us = load_rows(u_ptr + w + step * U_STEP, U_STEP, mask, t, end, T, EVEN)
-        qs = step_sizes(deltas, bias, t, end, T, SOFTPLUS, EVEN)
-        bs = products(qs, us, T)
-        starts = tl.load(starts_ptr + (row * padded_L + t) // T) if PACKED else 0
-        ahead = tl.cast(tl.minimum(t + T, end - T), tl.int64)
-        if EVEN:
-            near_delta = touch_rows(delta_ptr + ahead * DELTA_STEP, DELTA_STEP, T, W)
-            near_u = touch_rows(u_ptr + ahead * U_STEP, U_STEP, T, W)
-            near_B = touch_tile(B_ptr + ahead * N, N * T)
-        advance_tile(
-            state_ptr,
-            state_ptr,
-            a_ptr,
-            B_ptr + step * N,
-            qs,
-            bs,
-            starts,
-            mask,
-            N,
-            D,
-            T,
-            PACKED,
-            EVEN,
-        )
-        if EVEN:
-            keep(delta_ptr, near_delta, never)
-            keep(u_ptr, near_u, never)
-            keep(B_ptr, near_B, never)
-        for i in tl.static_range(T):
-            total += qs[i]
-        if PACKED:
-            total = tl.where(starts != 0, float("inf"), total)
-    tl.store(decay_ptr + (row * S + segment) * D + d, total, mask=mask)
 
 
 @triton.jit

@@ -11,11 +11,8 @@ from torch import Tensor
 
 from genomamba_kernels.launching import launch
 from genomamba_kernels.selective_scan.inputs import ScanInputs
-from genomamba_kernels.selective_scan.triton_backward import (
-    backward_kernel,
-    segment_gradients_kernel,
-)
-from genomamba_kernels.selective_scan.triton_forward import scan_kernel, segment_ends_kernel
+from genomamba_kernels.selective_scan.triton_backward import backward_kernel
+from genomamba_kernels.selective_scan.triton_forward import scan_kernel
 from genomamba_kernels.selective_scan.triton_layout import Shared, add_segments, collect, with_spare
 from genomamba_kernels.selective_scan.triton_plan import (
     WARP_CHANNELS,
@@ -23,6 +20,10 @@ from genomamba_kernels.selective_scan.triton_plan import (
     ceil_div,
     channel_blocks,
     cut_length,
+)
+from genomamba_kernels.selective_scan.triton_segments import (
+    segment_ends_kernel,
+    segment_gradients_kernel,
 )
 from genomamba_kernels.selective_scan.triton_states import pass_states_kernel
 

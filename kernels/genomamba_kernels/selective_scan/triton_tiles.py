@@ -130,6 +130,15 @@ def sigmoid(x):
 
 
 @triton.jit
+def ungate(grads, zs, T: tl.constexpr):
+    """The gradient before the gate: p of a tile from its rows of dy and z."""
+    ps = ()
+    for i in tl.static_range(T):
+        ps = ps + (grads[i] * zs[i] * sigmoid(zs[i]),)
+    return ps
+
+
+@triton.jit
 def softplus(x):
     """log(1 + exp(x)) = max(x, 0) + log(1 + w), w = exp(-|x|) in (0, 1], where log(1 + w) / w is a
     polynomial: to full relative accuracy, also where w is small against 1."""
