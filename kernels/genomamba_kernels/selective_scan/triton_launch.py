@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import triton
@@ -16,6 +16,7 @@ from genomamba_kernels.selective_scan.triton_forward import scan_kernel
 from genomamba_kernels.selective_scan.triton_layout import Shared, add_segments, collect, with_spare
 from genomamba_kernels.selective_scan.triton_plan import (
     WARP_CHANNELS,
+    Blocks,
     Plan,
     ceil_div,
     channel_blocks,
@@ -30,6 +31,42 @@ from genomamba_kernels.selective_scan.triton_states import pass_states_kernel
 
 def strides(x: Tensor | None) -> tuple[int, int]:
     return (0, 0) if x is None else (x.stride(0), x.stride(1))
+
+
+class Work(NamedTuple):
+    """How a direction's work is divided, and what all its kernels are told."""
+
+    segments: int  # S
+    parts: int  # P, programs that share one group's B and C
+    programs: int
+    sizes: dict[str, Any]
+    options: dict[str, Any]  # the compiler's
+
+
+def divide(inputs: ScanInputs, shared: Shared, plan: Plan, blocks: Blocks) -> Work:
+    batch, length, channels = inputs.u.shape
+    _, groups, tiles, states, tile = shared.B.shape
+    width = blocks.width
+    segments, segment_length = cut_length(inputs.u, groups, plan.interval, blocks)
+    parts = channel_blocks(channels, groups, width)
+    sizes = {
+        "L": length,
+        "padded_L": tiles * tile,
+        "D": channels,
+        "S": segments,
+        "G": groups,
+        "segment_length": segment_length,
+        "N": states,
+        "T": tile,
+        "W": width,
+        "SOFTPLUS": inputs.delta_softplus,
+        "EVEN": length % tile == 0 and (channels // groups) % width == 0,
+    }
+    options = {
+        "num_warps": width // min(width, WARP_CHANNELS),
+        "maxnreg": blocks.registers,
+    }
+    return Work(segments, parts, batch * segments * groups * parts, sizes, options)
 
 
 class Forward(NamedTuple):
@@ -59,50 +96,27 @@ def scan_forward(
         entering: an earlier run's with the same arguments, which saves the first pass.
     """
     u, delta, z = inputs.u, inputs.delta, inputs.z
-    batch, length, channels = u.shape
-    _, groups, tile_count, states, tile = shared.B.shape
-    padded = tile_count * tile
-    blocks = plan.forward
-    width = blocks.width
-    segments, segment_length = cut_length(u, groups, plan.interval, blocks)
-    programs = batch * segments * groups * channel_blocks(channels, groups, width)
+    batch, _, channels = u.shape
+    work = divide(inputs, shared, plan, plan.forward)
+    segments, states, sizes = work.segments, work.sizes["N"], work.sizes
 
     def new(*shape: int) -> Tensor:
         return with_spare(u, shape, channels)
 
-    sizes = {
-        "L": length,
-        "padded_L": padded,
-        "D": channels,
-        "S": segments,
-        "G": groups,
-        "segment_length": segment_length,
-        "N": states,
-        "T": tile,
-        "W": width,
-        "SOFTPLUS": inputs.delta_softplus,
-        "EVEN": length % tile == 0 and (channels // groups) % width == 0,
-    }
-    options = {
-        "num_warps": width // min(width, WARP_CHANNELS),
-        "maxnreg": blocks.registers,
-    }
     u_row, u_step = strides(u)
     delta_row, delta_step = strides(delta)
     z_row, z_step = strides(z)
-    chunks = batch * (padded // plan.interval) if save else 0
+    chunks = batch * (sizes["padded_L"] // plan.interval) if save else 0
     state = new(chunks + batch * segments, states, channels)
     if entering is None and (segments > 1 or initial_state is not None):
-        if initial_state is not None:
-            initial_state = initial_state.contiguous()
         entering = new(batch, segments, states, channels)
         leaving = state[chunks:]  # lent until it is written to for good
         decay = new(batch, segments, channels)
         if segments > 1:
             launch(
                 segment_ends_kernel,
-                programs,
-                options,
+                work.programs,
+                work.options,
                 u_ptr=u,
                 delta_ptr=delta,
                 bias_ptr=inputs.delta_bias,
@@ -120,11 +134,11 @@ def scan_forward(
         pass_states(leaving, decay, shared.a, initial_state, entering, reverse=False)
     if y is None:
         y = torch.empty_like(u, memory_format=torch.contiguous_format)
-    final_state = new(batch, *inputs.A.shape)
+    final_state = u.new_empty(batch, *inputs.A.shape, dtype=torch.float32)
     launch(
         scan_kernel,
-        programs,
-        options,
+        work.programs,
+        work.options,
         u_ptr=u,
         delta_ptr=delta,
         z_ptr=z,
@@ -213,14 +227,9 @@ def scan_backward(
         grad_z: where to write z's gradient, channels contiguous.
     """
     u, delta, z = inputs.u, inputs.delta, inputs.z
-    batch, length, channels = u.shape
-    _, groups, tile_count, states, tile = shared.B.shape
-    padded = tile_count * tile
-    blocks = plan.backward
-    width = blocks.width
-    segments, segment_length = cut_length(u, groups, plan.interval, blocks)
-    parts = channel_blocks(channels, groups, width)
-    programs = batch * segments * groups * parts
+    batch, _, channels = u.shape
+    work = divide(inputs, shared, plan, plan.backward)
+    segments, states, tile = work.segments, work.sizes["N"], plan.tile
 
     def new(*shape: int) -> Tensor:
         return with_spare(u, shape, channels)
@@ -244,30 +253,17 @@ def scan_backward(
         "Z_STEP": z_step,
         "grad_row": grad_row,
         "GRAD_STEP": grad_step,
-        "L": length,
-        "padded_L": padded,
-        "D": channels,
-        "S": segments,
-        "G": groups,
-        "segment_length": segment_length,
-        "N": states,
-        "T": tile,
-        "W": width,
-        "SOFTPLUS": inputs.delta_softplus,
-        "EVEN": length % tile == 0 and (channels // groups) % width == 0,
+        **work.sizes,
     }
-    options = {"num_warps": 1, "maxnreg": blocks.registers}
     entering = None
     if segments > 1 or grad_final_state is not None:
-        if grad_final_state is not None:
-            grad_final_state = grad_final_state.contiguous()
         entering = new(batch, segments, states, channels)
         decay = new(batch, segments, channels)
         if segments > 1:
             launch(
                 segment_gradients_kernel,
-                programs,
-                options,
+                work.programs,
+                work.options,
                 grad_state_ptr=grad_state,
                 decay_ptr=decay,
                 **common,
@@ -281,12 +277,12 @@ def scan_backward(
         grad_z = torch.empty_like(z, memory_format=contiguous)
     grad_z_row, grad_z_step = strides(grad_z)
     grad_A_parts = new(batch * segments, states + 2, channels)
-    grad_BC_parts = new(parts, *shared.B.shape[:-1], 2, tile)
-    grad_initial_state = new(batch, *inputs.A.shape)
+    grad_BC_parts = new(work.parts, *shared.B.shape[:-1], 2, tile)
+    grad_initial_state = u.new_empty(batch, *inputs.A.shape, dtype=torch.float32)
     launch(
         backward_kernel,
-        programs,
-        options,
+        work.programs,
+        work.options,
         u_ptr=u,
         D_ptr=inputs.D,
         B_ptr=shared.B,
