@@ -17,6 +17,8 @@ COMMANDS = {
     "test": "evaluate a checkpoint on the test split or a frozen manifest",
     "predict": "class probabilities of a manifest's windows",
     "classify": "FASTA(.gz) and a checkpoint in, a table of predictions out",
+    "export": "a checkpoint as a folder for Hugging Face transformers or mamba-ssm",
+    "import": "a checkpoint from such a folder",
     "demo": "the whole path on a simulated clade, with a report; five minutes on two cores",
     "init": "copy the shipped configs and workflows into a folder",
 }
@@ -29,7 +31,8 @@ def _usage() -> str:
         "Train Mamba models on DNA, one token a base, and classify sequences with them.\n\n"
         f"commands:\n{rows}\n\n"
         "genomamba COMMAND --help tells more; genomamba --version prints the version.\n"
-        "Exit codes: 0 done, 1 failed, 2 bad input or usage, 130 interrupted.\n"
+        "Exit codes: 0 done, 1 failed, 2 bad input or usage, 75 stopped at a signal or after\n"
+        "max_time and to be continued (fit), 130 interrupted.\n"
     )
 
 
@@ -46,6 +49,14 @@ def _run(command: str, arguments: list[str]) -> int:
         from genomamba.inference.cli import main as classify
 
         return classify(arguments)
+    if command == "export":
+        from genomamba.inference.publishing.cli import export_main
+
+        return export_main(arguments)
+    if command == "import":
+        from genomamba.inference.publishing.cli import import_main
+
+        return import_main(arguments)
     if command == "demo":
         from genomamba.demo.cli import main as demo
 

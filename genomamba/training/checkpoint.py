@@ -99,6 +99,11 @@ def load_model(path: Path, map_location: Any = "cpu") -> tuple[nn.Module, dict[s
         InputError: as `read_checkpoint`; or the weights do not fit the config.
     """
     checkpoint = read_checkpoint(path, map_location)
+    return model_of(checkpoint, path), checkpoint[META_KEY]
+
+
+def model_of(checkpoint: dict[str, Any], path: Path) -> nn.Module:
+    """The network of a checkpoint's content, in evaluation mode; ``path`` is for messages."""
     meta = checkpoint[META_KEY]
     config = MambaConfig.from_dict(meta["config"])
     model: nn.Module
@@ -115,4 +120,4 @@ def load_model(path: Path, map_location: Any = "cpu") -> tuple[nn.Module, dict[s
         model.load_state_dict(weights)
     except RuntimeError as error:
         raise InputError(f"the weights do not fit the config: {error}", file=path) from error
-    return model.eval(), meta
+    return model.eval()

@@ -14,7 +14,15 @@ HEAVY = {"torch", "lightning", "pandas", "numpy", "pyarrow", "matplotlib", "trit
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["--version"], ["prepare", "--help"], ["classify", "--help"], ["demo", "--help"]],
+    [
+        ["--help"],
+        ["--version"],
+        ["prepare", "--help"],
+        ["classify", "--help"],
+        ["demo", "--help"],
+        ["export", "--help"],
+        ["import", "--help"],
+    ],
     ids=" ".join,
 )
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
