@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gc
 import re
+import signal
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
@@ -87,7 +88,7 @@ class WindowLoader:
                 num_workers=self.num_workers,
                 prefetch_factor=PREFETCH,
                 collate_fn=_as_it_is,
-                worker_init_fn=_keep_shared,
+                worker_init_fn=_start_worker,
             )
         )
         number = 0
@@ -135,9 +136,15 @@ def _as_it_is(result: Any) -> Any:
     return result
 
 
-def _keep_shared(_: int) -> None:
-    """Leave what was inherited out of garbage collection, which would copy its pages."""
+def _start_worker(_: int) -> None:
+    """Leave what was inherited out of garbage collection, which would copy its pages.
+
+    A job manager's signals to stop go to all processes of a run. The training still needs its
+    batches then; a loader process ends when its parent has.
+    """
     gc.freeze()
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _shared_memory(slots: int, size: int) -> Tensor:

@@ -22,6 +22,11 @@ def parts_of(trainer: Trainer | None) -> int:
     return trainer.accumulate_grad_batches if trainer else 1
 
 
+def ends_step(trainer: Trainer, batch_idx: int) -> bool:
+    """Whether an optimiser step ended with this batch of the training."""
+    return (batch_idx + 1) % parts_of(trainer) == 0
+
+
 def check_sharding(trainer: Trainer | None) -> None:
     """That Lightning leaves the sampling over ranks to us.
 

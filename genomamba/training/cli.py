@@ -10,14 +10,16 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from genomamba.assets import config_names, find_config
 from genomamba.data import datamodule as _data  # noqa: F401, its classes become known by name
@@ -29,6 +31,9 @@ from genomamba.training.checkpoint_io import AtomicCheckpointIO
 from genomamba.training.metrics_csv import MetricsCSV
 from genomamba.training.predictions import PredictionWriter
 from genomamba.training.progress import LogLines
+from genomamba.training.run_checkpoint import RunCheckpoint
+from genomamba.training.step_seed import StepSeed
+from genomamba.training.stopping import EXIT_STOPPED, GracefulStop, Stopped, StopSignals
 from genomamba_data_prep.errors import InputError
 
 CHECKPOINTS = "checkpoints"
@@ -46,16 +51,16 @@ class SaveConfig(SaveConfigCallback):
             (folder / CONFIG).write_text(text, encoding="utf-8")
 
 
-class RunCheckpoint(ModelCheckpoint):
-    """Lightning's, but ``last.ckpt`` holds the last step also where no interval ends with it."""
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self.save_last and self._last_global_step_saved != trainer.global_step:
-            self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
-
-
 class RunCLI(LightningCLI):
-    """Lightning's command line with a run folder."""
+    """Lightning's command line with a run folder, and a run that stops when it is asked to.
+
+    Args:
+        signals: what asks; the other arguments are LightningCLI's.
+    """
+
+    def __init__(self, *args: Any, signals: StopSignals, **kwargs: Any) -> None:
+        self.signals = signals
+        super().__init__(*args, **kwargs)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument(
@@ -66,6 +71,8 @@ class RunCLI(LightningCLI):
             {
                 "checkpoint.save_last": True,
                 "checkpoint.save_top_k": 0,  # last.ckpt only, unless the user asks for more
+                # A step that is trained again after a kill gives the same file again.
+                "checkpoint.enable_version_counter": False,
             }
         )
         parser.link_arguments("run", "trainer.default_root_dir")
@@ -97,7 +104,7 @@ class RunCLI(LightningCLI):
     def instantiate_classes(self) -> None:
         try:
             super().instantiate_classes()
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, MisconfigurationException) as error:
             raise _users_mistake(error) from error
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -109,14 +116,17 @@ class RunCLI(LightningCLI):
         ]
         options = self._get(self.config_init, "trainer")  # with its classes instantiated
         logs = self.subcommand == "fit" and options.logger is not False
+        stop = GracefulStop(self.signals, options.max_time)
         given = {
             "logger": loggers if logs else False,
             "plugins": [AtomicCheckpointIO(), *(options.plugins or [])],
             "enable_progress_bar": has_terminal,
+            "max_time": None,  # ours ends at the end of a step
             "callbacks": [
                 *(options.callbacks or []),
                 RichProgressBar(leave=True) if has_terminal else LogLines(),
                 *([PredictionWriter(run)] if self.subcommand == "predict" else []),
+                *([StepSeed(), stop] if self.subcommand == "fit" else []),
             ],
         }
         return super().instantiate_trainer(**given, **kwargs)
@@ -201,19 +211,25 @@ def main(argv: list[str]) -> int:
     _quieten()
     # Under `deterministic`, torch would write to every tensor that is made empty, gigabytes a step;
     # our kernels write what they make before they read it.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore
     try:
-        RunCLI(
-            LightningModule,
-            LightningDataModule,
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            save_config_callback=SaveConfig,
-            save_config_kwargs={"overwrite": True},
-            seed_everything_default=0,
-            args=resolve_configs(argv),
-            parser_kwargs={"prog": "genomamba"},
-        )
+        with StopSignals() if argv[:1] == ["fit"] else nullcontext(StopSignals()) as signals:
+            RunCLI(
+                LightningModule,
+                LightningDataModule,
+                subclass_mode_model=True,
+                subclass_mode_data=True,
+                save_config_callback=SaveConfig,
+                save_config_kwargs={"overwrite": True},
+                seed_everything_default=0,
+                args=resolve_configs(argv),
+                parser_kwargs={"prog": "genomamba"},
+                signals=signals,
+            )
+    except Stopped as stopped:
+        return int(stopped.code or 0)
+    except SIGTERMException:  # it came while Lightning prepared the first step
+        return EXIT_STOPPED
     except RuntimeError as error:
         message = process_death(error)
         if message is None:
