@@ -43,7 +43,7 @@ def import_folder(folder: Path, output: Path) -> dict[str, Any]:
         raise InputError("its folder does not exist", file=output, fix=f"mkdir -p {output.parent}")
     config, record, weights = _read(folder)
     meta = _meta(config, record, folder / CONFIG)
-    weights = _fit_rows(weights, MambaConfig.from_dict(meta["config"]), folder)
+    weights = _fit_rows(weights, config, MambaConfig.from_dict(meta["config"]), folder)
     checkpoint = {
         "state_dict": {MODEL_PREFIX + name: value for name, value in weights.items()},
         META_KEY: meta,
@@ -58,7 +58,7 @@ def import_folder(folder: Path, output: Path) -> dict[str, Any]:
 
 
 def _read(folder: Path) -> tuple[MambaConfig, dict[str, Any] | None, dict[str, Tensor]]:
-    """Config without run fields and padding of the vocabulary, record if any, and weights."""
+    """Config, with the padding of the vocabulary that the weights have, record, and weights."""
     fields = _read_json(folder / CONFIG) if (folder / CONFIG).exists() else None
     record = _read_json(folder / RECORD) if (folder / RECORD).exists() else None
     try:
@@ -100,6 +100,10 @@ def _meta(config: MambaConfig, record: Any, path: Path) -> dict[str, Any]:
             "the padding",
         )
     if record is None:
+        default = MambaConfig()  # so that a shipped config describes the model, for fine-tuning
+        config = replace(config, pad_vocab_size_multiple=default.pad_vocab_size_multiple)
+        if replace(config, dt_rank="auto").rank == config.rank:
+            config = replace(config, dt_rank="auto")
         return {
             "format": FORMAT_VERSION,
             "task": "pretraining",
@@ -142,8 +146,10 @@ def _differences(config: MambaConfig, recorded: MambaConfig) -> list[tuple[str, 
     return [(n, here[n], there[n]) for n in here if n not in free and here[n] != there[n]]
 
 
-def _fit_rows(weights: dict[str, Tensor], config: MambaConfig, folder: Path) -> dict[str, Tensor]:
-    """The weights with the rows of padding, zero where they were left out, and the tied head."""
+def _fit_rows(
+    weights: dict[str, Tensor], there: MambaConfig, config: MambaConfig, folder: Path
+) -> dict[str, Tensor]:
+    """The weights with the tied head and the padding of ``config``; zero where it is not theirs."""
     embedding = weights.get("backbone.embedding.weight")
     if embedding is None:
         raise InputError(
@@ -163,10 +169,11 @@ def _fit_rows(weights: dict[str, Tensor], config: MambaConfig, folder: Path) -> 
         weights = weights | {"head.weight": embedding}
     fitted = {}
     for name, value in weights.items():
-        if name in ("backbone.embedding.weight", "head.weight") and value.ndim == 2:
-            missing = config.padded_vocab_size - len(value)
-            # Only what was left out is made: any other number of rows is a mistake, found later.
-            value = pad(value, (0, 0, 0, missing)) if len(value) == config.vocab_size else value
+        rows, differ = there.padded_vocab_size, there.padded_vocab_size != config.padded_vocab_size
+        embeds = name in ("backbone.embedding.weight", "head.weight")
+        if embeds and differ and value.ndim == 2 and len(value) == rows:  # else found out later
+            missing = config.padded_vocab_size - config.vocab_size
+            value = pad(value[: config.vocab_size], (0, 0, 0, missing))
         # Half types widen without loss; the checkpoint's model is at least float32.
         half = value.dtype in (torch.float16, torch.bfloat16)
         fitted[name] = value.float() if half else value
