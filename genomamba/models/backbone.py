@@ -10,11 +10,13 @@ from typing import Any, Literal, TypeVar, overload
 
 import torch
 from torch import Tensor, nn
+from torch.distributed import ProcessGroup
 
 from genomamba.models.block import MambaBlock
 from genomamba.models.config import MambaConfig
 from genomamba.models.norm import RMSNorm, autocast_dtype
 from genomamba.models.recompute import casting_weights_anew, recomputed
+from genomamba.models.sequence_parallel import Share, share_of
 from genomamba.models.state import LayerState, MambaState
 
 T = TypeVar("T")
@@ -51,7 +53,15 @@ class MambaBackbone(nn.Module):
     (``recompute`` then counts within a segment, and its blocks run forward three times). What
     ``forward`` returns is B L d_model all the same: ``map_segments`` reduces the hidden vectors
     where they are made.
+
+    With ``sequence_group`` set, a group of P processes with the same weights shares every sequence
+    out: see ``genomamba.models.sequence_parallel``. All are given all tokens and the same state;
+    hidden vectors are of a rank's own positions, and states those after the last rank's. S then
+    bounds the positions of a rank: the group works on at most P S at a time. Without S a rank's
+    positions are contiguous, and recomputed in one piece.
     """
+
+    sequence_group: ProcessGroup | None = None
 
     def __init__(self, config: MambaConfig) -> None:
         super().__init__()
@@ -100,9 +110,11 @@ class MambaBackbone(nn.Module):
 
         Returns:
             hidden (B, L, d_model), after the final norm; with ``return_state`` also the state.
+            With a ``sequence_group``, of this rank's positions.
 
         Raises:
-            ValueError: tokens is not (B, L) integers, or the state has another number of layers.
+            ValueError: tokens is not (B, L) integers, the state has another number of layers, or
+                there are too few tokens for the ``sequence_group``.
         """
         parts = []
         for part, after in self.map_segments(tokens, _hidden, state=state, seq_idx=seq_idx):
@@ -147,11 +159,14 @@ class MambaBackbone(nn.Module):
             raise ValueError(f"state: expected {len(self.layers)} layers, got {len(state.layers)}")
         length = tokens.shape[1]
         segment = self.config.segment_length or length
+        if self.sequence_group is not None:  # equal ones, so that the last is not too short
+            count = math.ceil(length / (segment * self.sequence_group.size()))
+            segment = math.ceil(length / count)
         if segment >= length:
             yield from self._run(tokens, self._pieces(tokens), state, seq_idx, function)
             return
         for start in range(0, length, segment):
-            at = slice(start, min(start + segment, length))
+            at = self._own(slice(start, min(start + segment, length)))
             [(result, state)] = recomputed(self._run, tokens, [at], state, seq_idx, function)
             yield result, state
 
@@ -159,10 +174,18 @@ class MambaBackbone(nn.Module):
         """The positions that are computed again together: equal parts of the length."""
         batch, length = tokens.shape
         if self.config.recompute_group is None or not torch.is_grad_enabled():
-            return [slice(0, length)]
+            return [self._own(slice(0, length))]
+        if self.sequence_group is not None:
+            return [self._own(slice(0, length))]
         longest = max(1, PIECE // (batch * self.config.d_model))
         step = math.ceil(length / math.ceil(length / longest))
         return [slice(start, min(start + step, length)) for start in range(0, length, step)]
+
+    def _own(self, stretch: slice) -> slice:
+        """The positions of a stretch that this process works on."""
+        if self.sequence_group is None:
+            return stretch
+        return share_of(stretch, self.sequence_group, least=max(1, self.config.d_conv - 1))
 
     def _run(
         self,
@@ -188,14 +211,18 @@ class MambaBackbone(nn.Module):
                 blocks = slice(first, last)
                 before = None if state is None else MambaState(state.layers[blocks])
                 for i, at in enumerate(pieces):
-                    if before is not None and seq_idx is not None and at.start > 0:
+                    goes_on, share = None, None
+                    if seq_idx is not None and at.start > 0:
                         # A sequence may end where a piece does.
-                        goes_on = seq_idx[:, at.start - 1] == seq_idx[:, at.start]
-                        before = before.keep(goes_on.to(device))
-                    arguments = (blocks, results[i], before, owners[i], function, at)
+                        goes_on = (seq_idx[:, at.start - 1] == seq_idx[:, at.start]).to(device)
+                    if self.sequence_group is not None:
+                        share = Share(self.sequence_group, goes_on)
+                    elif before is not None and goes_on is not None:
+                        before = before.keep(goes_on)
+                    arguments = (blocks, results[i], before, owners[i], share, function, at)
                     if group is None:
                         results[i], before = self._cell(*arguments)
-                    elif group == 1:
+                    elif group == 1 and share is None:
                         results[i], before = self._recomputed_block(*arguments)
                     else:
                         results[i], before = recomputed(self._cell, *arguments)
@@ -208,6 +235,7 @@ class MambaBackbone(nn.Module):
         source: Tensor,
         before: MambaState | None,
         seq_idx: Tensor | None,
+        share: Share | None,
         function: Callable[[Tensor, slice], T],
         at: slice,
     ) -> tuple[Tensor | T, MambaState]:
@@ -217,7 +245,7 @@ class MambaBackbone(nn.Module):
         after = []
         for i, layer in enumerate(islice(self.layers, blocks.start, blocks.stop)):
             state = None if before is None else before.layers[i]
-            branch, residual, state = layer(branch, residual, state, seq_idx)
+            branch, residual, state = layer(branch, residual, state, seq_idx, share)
             after.append(state)
         assert residual is not None
         if blocks.stop >= len(self.layers):
@@ -230,10 +258,12 @@ class MambaBackbone(nn.Module):
         source: Tensor,
         before: MambaState | None,
         seq_idx: Tensor | None,
+        share: Share | None,
         function: Callable[[Tensor, slice], T],
         at: slice,
     ) -> tuple[Tensor | T, MambaState]:
         """``_cell`` of a single block, by the operator that recomputes one."""
+        assert share is None
         stream, layer = self._entrance(blocks, source), self.layers[blocks.start]
         assert isinstance(layer, MambaBlock)
         stream, after = layer.recomputed(stream, before and before.layers[0], seq_idx)

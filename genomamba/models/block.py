@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from genomamba.models.config import MambaConfig
 from genomamba.models.mixer import MambaMixer
 from genomamba.models.norm import RMSNorm
+from genomamba.models.sequence_parallel import Share
 from genomamba.models.state import LayerState
 
 
@@ -28,6 +29,7 @@ class MambaBlock(nn.Module):
         residual: Tensor | None = None,
         state: LayerState | None = None,
         seq_idx: Tensor | None = None,
+        share: Share | None = None,
     ) -> tuple[Tensor, Tensor, LayerState]:
         """One block.
 
@@ -36,12 +38,13 @@ class MambaBlock(nn.Module):
             residual: (B, L, d_model) the stream before that branch joins it.
             state: as in ``MambaMixer.forward``.
             seq_idx: likewise.
+            share: likewise.
 
         Returns:
             this block's branch, the stream that it is still to join, and the state.
         """
         normed, stream = self.norm(branch, residual)
-        mixed, after = self.mixer(normed, state, seq_idx)
+        mixed, after = self.mixer(normed, state, seq_idx, share)
         return mixed, stream, after
 
     def recomputed(

@@ -7,6 +7,7 @@ from typing import get_args
 
 import torch
 from torch import Tensor, nn
+from torch.distributed import ProcessGroup
 from torch.nn import functional
 
 from genomamba.models.config import MambaConfig
@@ -124,7 +125,11 @@ class ClassificationHead(nn.Module):
         return functional.silu(a) * g
 
     def classify(
-        self, parts: Sequence[tuple[slice, Tensor]], shape: torch.Size, seq_idx: Tensor | None
+        self,
+        parts: Sequence[tuple[slice, Tensor]],
+        shape: torch.Size,
+        seq_idx: Tensor | None,
+        group: ProcessGroup | None = None,
     ) -> Tensor:
         """Logits as ``forward``'s, from each segment's positions and ``part``, in order.
 
@@ -132,8 +137,9 @@ class ClassificationHead(nn.Module):
             parts: of all segments.
             shape: (B, L) of all segments together.
             seq_idx: likewise.
+            group: whose ranks have the segments, each its own; all get all logits.
         """
-        pooled, lengths = join(parts, self.pooling, shape, seq_idx)
+        pooled, lengths = join(parts, self.pooling, shape, seq_idx, group)
         if self.training:
             self._update(pooled.detach(), lengths)
         z = (pooled - self.running_mean) / (self.running_var + self.eps).sqrt()

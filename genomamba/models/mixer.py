@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from genomamba.models.config import MambaConfig
 from genomamba.models.norm import RMSNorm
+from genomamba.models.sequence_parallel import Share, mamba_inner_of_share
 from genomamba.models.state import LayerState
 from genomamba_kernels import mamba_block, mamba_inner
 
@@ -71,7 +72,11 @@ class MambaMixer(nn.Module):
                 nn.init.zeros_(linear.bias)
 
     def forward(
-        self, x: Tensor, state: LayerState | None = None, seq_idx: Tensor | None = None
+        self,
+        x: Tensor,
+        state: LayerState | None = None,
+        seq_idx: Tensor | None = None,
+        share: Share | None = None,
     ) -> tuple[Tensor, LayerState]:
         """Mix along the length.
 
@@ -79,13 +84,19 @@ class MambaMixer(nn.Module):
             x: (B, L, d_model).
             state: with which to start; None is zero.
             seq_idx: (B, L) int32, non-decreasing; conv and scan restart where it changes.
+            share: which part of a longer stretch x is, where several processes work on one; the
+                states are then those before and after the whole stretch.
 
         Returns:
             y (B, L, d_model) and the state after the last position.
         """
-        y, after = mamba_inner(
-            self.in_proj(x), **self._inner_parameters(), **self._options(state, seq_idx)
-        )
+        arguments = (self.in_proj(x), *self._inner_parameters().values())
+        if share is None:
+            y, after = mamba_inner(*arguments, **self._options(state, seq_idx))
+        else:
+            y, after = mamba_inner_of_share(
+                *arguments, share=share, initial_state=state, seq_idx=seq_idx, backend=self.backend
+            )
         return self.out_proj(y), LayerState(*after)
 
     def recomputed_block(

@@ -11,6 +11,9 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.distributed import ProcessGroup
+
+from genomamba.models.sequence_parallel import sum_over_ranks
 
 Pooling = Literal["mean", "last"]
 
@@ -42,6 +45,7 @@ def join(
     pooling: Pooling,
     shape: torch.Size,
     seq_idx: Tensor | None,
+    group: ProcessGroup | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The sequences' vectors from their parts'.
 
@@ -50,6 +54,7 @@ def join(
         pooling: "mean" of the sums, or the "last" part's.
         shape: (B, L) of all segments together.
         seq_idx: (B, L), or None for one sequence a row.
+        group: whose ranks have the parts, each its own.
 
     Returns:
         pooled (S, F) and lengths (S,), of the same type, row after row.
@@ -57,18 +62,24 @@ def join(
     batch, length = shape
     like = parts[0][1]
     if seq_idx is None:
-        lengths = like.new_full((batch,), length)
-        owners = [slice(None)] * len(parts)
+        counts = torch.full((batch,), length)
+        owners = [torch.arange(batch)] * len(parts)
     else:
         counts = torch.tensor(sequence_lengths(seq_idx))
-        lengths = counts.to(like)
         numbers = torch.repeat_interleave(counts).view(batch, length)
-        owners = [numbers[:, at].flatten().unique_consecutive().to(like.device) for at, _ in parts]
+        owners = [numbers[:, at].flatten().unique_consecutive() for at, _ in parts]
+    lengths = counts.to(like)
+    ends = (counts.cumsum(0) - 1) % length + 1  # in their rows
     pooled = like.new_zeros(len(lengths), like.shape[1])
-    for owner, (_, part) in zip(owners, parts, strict=True):
-        before = pooled[owner] if pooling == "mean" else 0
+    for owner, (at, part) in zip(owners, parts, strict=True):
+        if pooling == "last" and at.stop is not None:
+            ended = (ends[owner] <= at.stop).to(like.device)
+            part = torch.where(ended[:, None], part, 0.0)
+        rows = owner.to(like.device)
+        before = pooled[rows]
         pooled = pooled.clone()
-        pooled[owner] = before + part
+        pooled[rows] = before + part
+    pooled = sum_over_ranks(pooled, group)
     return (pooled / lengths[:, None] if pooling == "mean" else pooled), lengths
 
 

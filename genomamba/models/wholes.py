@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from genomamba.models.backbone import MambaBackbone
 from genomamba.models.config import MambaConfig
 from genomamba.models.heads import ClassificationHead, NextTokenHead, Pooling
+from genomamba.models.sequence_parallel import sum_over_ranks
 from genomamba.models.state import MambaState
 from genomamba_kernels import next_token_loss
 
@@ -54,7 +55,8 @@ class MambaForPretraining(nn.Module):
     ) -> Tensor | tuple[Tensor, MambaState]:
         """Logits (B, L, vocab_size); those at position t predict token t + 1.
 
-        Arguments as ``MambaBackbone.forward``; with ``return_state`` also the state.
+        Of all positions, or of this rank's where a ``sequence_group`` shares them out. Arguments
+        as ``MambaBackbone.forward``; with ``return_state`` also the state.
         """
         hidden, final_state = self.backbone(tokens, state=state, return_state=True, seq_idx=seq_idx)
         logits = self.head(hidden)
@@ -78,10 +80,12 @@ class MambaForPretraining(nn.Module):
             importance: (B, L) of any type, bool included, of each token as a target; 1 if absent.
             seq_idx: (B, L) int32, non-decreasing, where rows hold several packed sequences.
             observe: called for stretch after stretch with the positions of its targets and their
-                unweighted losses (B, l), for metrics; without gradient.
+                unweighted losses (B, l), for metrics; without gradient. Of this rank's positions
+                where a ``sequence_group`` shares them out.
 
         Returns:
-            A scalar; 0, with zero gradients, if no target has weight.
+            A scalar; 0, with zero gradients, if no target has weight. The same on all ranks of a
+            ``sequence_group``; the gradient is then the mean of theirs.
 
         Raises:
             ValueError: as ``MambaBackbone.forward``, or importance has another shape than tokens.
@@ -115,8 +119,9 @@ class MambaForPretraining(nn.Module):
             weights.append(weight)
             if observe is not None:
                 observe(ahead, losses)
-        weight = torch.stack(weights).sum()
-        return torch.stack(totals).sum() / torch.where(weight > 0, weight, 1.0)
+        sums = torch.stack([torch.stack(totals).sum(), torch.stack(weights).sum()])
+        total, weight = sum_over_ranks(sums, self.backbone.sequence_group)
+        return total / torch.where(weight > 0, weight, 1.0)
 
 
 class MambaForClassification(nn.Module):
@@ -136,11 +141,12 @@ class MambaForClassification(nn.Module):
             seq_idx: (B, L) int32, non-decreasing, where rows hold several packed sequences.
 
         Returns:
-            (number of sequences, n_classes), row after row and in order along each row.
+            (number of sequences, n_classes), row after row and in order along each row. All of them
+            on all ranks of a ``sequence_group``.
         """
 
         def part(hidden: Tensor, at: slice) -> tuple[slice, Tensor]:
             return at, self.head.part(hidden, None if seq_idx is None else seq_idx[:, at])
 
         parts = [part for part, _ in self.backbone.map_segments(tokens, part, seq_idx=seq_idx)]
-        return self.head.classify(parts, tokens.shape, seq_idx)
+        return self.head.classify(parts, tokens.shape, seq_idx, self.backbone.sequence_group)
