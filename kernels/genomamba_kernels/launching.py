@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 MOST = 4096  # kernels remembered: lengths that vary make many entries
@@ -18,7 +17,7 @@ _compiled: dict[Any, Any] = {}
 
 def _decides(argument: Any) -> Any:
     if isinstance(argument, Tensor):
-        return argument.dtype, argument.data_ptr() % 16
+        return argument.dtype, argument.get_device(), argument.data_ptr() % 16
     return argument
 
 
@@ -31,7 +30,6 @@ def launch(kernel: Any, programs: int, /, options: dict[str, Any], **arguments: 
     """
     key = (
         kernel,
-        torch.cuda.current_device() if torch.cuda.is_available() else None,
         *options.values(),
         *((name, _decides(argument)) for name, argument in arguments.items()),
     )
