@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from datetime import timedelta
+from importlib import import_module
 from typing import Any, NamedTuple
 
 import pytest
@@ -188,6 +189,7 @@ def rank_main(rank: int, world: int, folder: str) -> None:
 
 def main(folder: str) -> None:
     torch.set_num_threads(1)
+    import_module("torch._dynamo")  # checkpoint and DDP do, a second each: once for all ranks
     for world in (2, 3, 4):
         torch.multiprocessing.start_processes(
             rank_main, (world, folder), nprocs=world, start_method="fork"
