@@ -17,8 +17,10 @@ COMMANDS = {
     "test": "evaluate a checkpoint on the test split or a frozen manifest",
     "predict": "class probabilities of a manifest's windows",
     "classify": "FASTA(.gz) and a checkpoint in, a table of predictions out",
+    "generate": "sequences drawn from a pretrained model, as FASTA",
     "export": "a checkpoint as a folder for Hugging Face transformers or mamba-ssm",
     "import": "a checkpoint from such a folder",
+    "merge": "the table of a classify job that ran as an array of tasks",
     "demo": "the whole path on a simulated clade, with a report; five minutes on two cores",
     "init": "copy the shipped configs and workflows into a folder",
 }
@@ -49,6 +51,10 @@ def _run(command: str, arguments: list[str]) -> int:
         from genomamba.inference.cli import main as classify
 
         return classify(arguments)
+    if command == "generate":
+        from genomamba.inference.generate_cli import main as generate
+
+        return generate(arguments)
     if command == "export":
         from genomamba.inference.publishing.cli import export_main
 
@@ -57,6 +63,10 @@ def _run(command: str, arguments: list[str]) -> int:
         from genomamba.inference.publishing.cli import import_main
 
         return import_main(arguments)
+    if command == "merge":
+        from genomamba.inference.merge import main as merge
+
+        return merge(arguments)
     if command == "demo":
         from genomamba.demo.cli import main as demo
 

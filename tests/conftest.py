@@ -17,6 +17,10 @@ if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--kills", type=int, default=3, help="jobs that the kill test kills (3)")
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder with great_apes/ and distant_species/; without it the test is skipped."""

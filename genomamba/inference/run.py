@@ -1,27 +1,33 @@
-"""Runs ``genomamba classify``: opens the model, the files and the tables, and reports on stderr."""
+"""Runs ``genomamba classify``: checks, plans, classifies shard after shard, makes the tables."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Sequence
+import time
 from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
+from genomamba.inference.budget import Budget
 from genomamba.inference.classifier import WindowClassifier
-from genomamba.inference.cli import BATCH_BASES
-from genomamba.inference.progress import Progress
-from genomamba.inference.records import Counts, LogProbabilities, Options, RecordClassifier
-from genomamba.inference.schema import record_schema, window_schema
-from genomamba.inference.writers import table_writer
+from genomamba.inference.finish import DONE, HALVED, PROBLEMS, disk_errors, finish
+from genomamba.inference.inputs import find_sources, source_names, spool_pipes
+from genomamba.inference.job import Job
+from genomamba.inference.journal import Journal
+from genomamba.inference.options import Options
+from genomamba.inference.parts import Parts
+from genomamba.inference.plan import array_slice
+from genomamba.inference.reading import read_pieces
+from genomamba.inference.scan import Scan, check_unchanged, scan
+from genomamba.inference.windows_job import classify_windows
+from genomamba.models import MambaForClassification
 from genomamba.training.checkpoint import load_model
-from genomamba_data_prep.codes import Codes
 from genomamba_data_prep.errors import InputError
-from genomamba_data_prep.fasta import read_fasta
+from genomamba_data_prep.progress import Progress
 
 
 def choose_device(name: str) -> torch.device:
@@ -42,14 +48,14 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def load_classifier(path: Path) -> tuple[nn.Module, dict[str, Any]]:
+def load_classifier(path: Path) -> tuple[MambaForClassification, dict[str, Any]]:
     """A classifier's checkpoint as (model, metadata).
 
     Raises:
         InputError: not a checkpoint of ours, or one of another task.
     """
     model, meta = load_model(path)
-    if meta["task"] != "classification":
+    if not isinstance(model, MambaForClassification):
         raise InputError(
             f"a checkpoint of {meta['task']}: it has no classes to predict",
             file=path,
@@ -59,64 +65,92 @@ def load_classifier(path: Path) -> tuple[nn.Module, dict[str, Any]]:
 
 
 def classify_files(args: argparse.Namespace) -> int:
-    """Classify ``args.fasta`` and write the tables; see ``genomamba classify --help``."""
-    device = choose_device(args.device)
-    model, meta = load_classifier(args.checkpoint)
-    classes: list[str] = meta["classes"]
-    window = args.window or meta["length"]
-    batch_bases = args.batch_size * window if args.batch_size else max(BATCH_BASES, window)
-    options = Options(window, batch_bases, args.max_n_fraction, args.both_strands)
-    classifier = WindowClassifier(model, len(classes), device)
-
+    """Do what ``genomamba classify --help`` says; returns the exit code."""
+    parts = Parts(args.output)
     with ExitStack() as stack:
-        open_table = stack.enter_context
-        schema = record_schema(classes, args.both_strands)
-        records = open_table(table_writer(args.output, schema))
-        windows = None
-        if args.windows_output is not None:
-            schema = window_schema(classes, args.both_strands)
-            windows = open_table(table_writer(args.windows_output, schema))
-        progress = open_table(Progress("classified"))
-
-        def classify(batch: Sequence[Codes]) -> LogProbabilities:
-            scores = classifier(batch)
-            progress.add(len(batch), sum(map(len, batch)))
-            return scores
-
-        run = RecordClassifier(classify, classes, options, records, windows)
-        _add_all(run, args.fasta, set(args.records or ()))
-        counts = run.finish()
-    _report(counts, window)
-    return 0
-
-
-def _add_all(run: RecordClassifier, fasta: Iterable[Path], wanted: set[str]) -> None:
-    missing = set(wanted)
-    for path in fasta:
-        for record in read_fasta(path):
-            if not wanted or record.name in wanted:
-                missing.discard(record.name)
-                run.add(str(path), record.name, record.codes)
-    if missing:
-        raise InputError(
-            f"--records: in none of the files: {', '.join(sorted(missing))}",
-            fix="`genomamba prepare inspect FASTA` lists the names",
-        )
+        sources = find_sources(args.fasta, args.samples)
+        if args.shard is not None and (pipes := list(source_names(sources))):
+            raise InputError("a pipe cannot be read by every task of an array", file=pipes[0])
+        sources = spool_pipes(sources, args.output.parent, stack)
+        found = scan(sources, args.records or (), args.on_error != "fail")
+        for error in found.errors if args.on_error == "report" else ():
+            print(f"genomamba: {error}", file=sys.stderr)
+        device = choose_device(args.device)
+        model, meta = load_classifier(args.checkpoint)
+        options = make_options(args, meta["length"], device)
+        outputs = {"windows": args.windows_output, "track": args.track}
+        outputs = {kind: str(path) for kind, path in outputs.items() if path is not None}
+        job = Job.of(options, sources, found, args.checkpoint, meta["classes"], outputs)
+        temperature = float(meta.get("temperature", 1.0))
+        classifier = WindowClassifier(model, len(meta["classes"]), device, temperature)
+        journal = stack.enter_context(parts.open(job.as_dict(), args.shard))
+        with disk_errors(parts):
+            halved = _work(parts, job, found, classifier, journal, args.shard)
+            if args.shard is None:
+                finish(parts, job)
+            else:
+                task, tasks = args.shard
+                print(
+                    f"task {task} of {tasks} is done: `genomamba merge {args.output}` makes the "
+                    "table when all are",
+                    file=sys.stderr,
+                )
+    if halved:
+        return HALVED
+    return PROBLEMS if found.errors and args.on_error == "report" else DONE
 
 
-def _report(counts: Counts, window: int) -> None:
-    lines = [
-        f"{counts.records:,} records, {counts.bases:,} bases: {counts.windows:,} windows of "
-        f"{window:,} bases classified, {counts.windows_skipped:,} skipped for N"
-    ]
-    if counts.records_shorter_than_window:
-        lines.append(
-            f"{counts.records_shorter_than_window:,} records are shorter than a window: a shorter "
-            "sequence tells less than what the model was trained on"
-        )
-    if counts.records_without_prediction:
-        lines.append(
-            f"{counts.records_without_prediction:,} records have no prediction; "
-            "column reason says why"
-        )
-    print("\n".join(lines), file=sys.stderr)
+def make_options(args: argparse.Namespace, length: int, device: torch.device) -> Options:
+    """The options of a command line, with the defaults that depend on the model's length."""
+    window = args.window or length
+    max_bases = args.batch_size * window if args.batch_size else args.max_bases
+    return Options(
+        mode=args.mode,
+        window=window,
+        max_bases=max_bases,
+        shard_bases=args.shard_bases,
+        min_length=args.min_length,
+        max_n=args.max_n,
+        both_strands=args.both_strands,
+        step=args.step if args.track is not None else None,
+        abstain=args.abstain,
+        on_error=args.on_error,
+        records=tuple(sorted(set(args.records or ()))),
+        device=device.type,
+    )
+
+
+def _work(
+    parts: Parts,
+    job: Job,
+    found: Scan,
+    classifier: WindowClassifier,
+    journal: Journal,
+    task: tuple[int, int] | None,
+) -> bool:
+    """Classify the shards that are not done; returns whether the budget had to be halved."""
+    plan, options = job.plan, job.options
+    mine = array_slice(len(plan.shards), *(task or (1, 1)))
+    done = parts.done()
+    todo = [index for index in mine if index not in done]
+    halvings = [e["max_bases"] for e in journal.entries if e["event"] == "halved"]
+    budget = Budget(
+        min(halvings, default=options.max_bases), lambda n: journal.write("halved", max_bases=n)
+    )
+    journal.write("start", shards=len(mine), done=len(mine) - len(todo))
+    spans = [span for index in todo for span in plan.shards[index]]
+    stream = read_pieces(job.sources, plan.records, spans, options.pieces)
+    total = sum(plan.records[span.record].length for span in spans)
+    with Progress("classifying, bases", total) as progress:
+        for index in todo:
+            begin = time.monotonic()
+            shard = plan.shards[index]
+            pieces = islice(stream, sum(span.last - span.first for span in shard))
+            results = classify_windows(pieces, classifier, options, budget, progress.advance)
+            for source in sorted({plan.records[span.record].source for span in shard}):
+                check_unchanged(job.sources[source], found.signatures[source])
+            digest = parts.write(index, results)
+            seconds = round(time.monotonic() - begin, 3)
+            journal.write("shard", shard=index, sha256=digest, seconds=seconds)
+    journal.write("end")
+    return budget.bases < options.max_bases
