@@ -18,6 +18,7 @@ COMMANDS = {
     "predict": "class probabilities of a manifest's windows",
     "classify": "FASTA(.gz) and a checkpoint in, a table of predictions out",
     "generate": "sequences drawn from a pretrained model, as FASTA",
+    "generate": "sequences drawn from a pretrained model, as FASTA",
     "export": "a checkpoint as a folder for Hugging Face transformers or mamba-ssm",
     "import": "a checkpoint from such a folder",
     "merge": "the table of a classify job that ran as an array of tasks",
@@ -51,6 +52,10 @@ def _run(command: str, arguments: list[str]) -> int:
         from genomamba.inference.cli import main as classify
 
         return classify(arguments)
+    if command == "generate":
+        from genomamba.inference.generate_cli import main as generate
+
+        return generate(arguments)
     if command == "generate":
         from genomamba.inference.generate_cli import main as generate
 

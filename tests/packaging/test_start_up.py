@@ -22,6 +22,7 @@ HEAVY = {"torch", "lightning", "pandas", "numpy", "pyarrow", "matplotlib", "trit
         ["demo", "--help"],
         ["export", "--help"],
         ["import", "--help"],
+        ["generate", "--help"],
     ],
     ids=" ".join,
 )

@@ -1,0 +1,143 @@
+"""Sequences drawn from a model follow its probabilities, its prompts and the seed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from genomamba.cli import main
+from genomamba.inference.generation import BLOCK, Draw, Sampling, generate, read_prompt, uniforms
+from genomamba.models import MambaConfig, MambaForPretraining
+from genomamba_data_prep.errors import InputError
+from genomamba_data_prep.fasta import read_fasta
+
+CODES = np.random.default_rng(0).integers(0, 4, 50).astype(np.uint8)
+
+
+@pytest.fixture
+def network() -> MambaForPretraining:
+    torch.manual_seed(0)
+    model = MambaForPretraining(MambaConfig(d_model=8, n_layer=2, d_state=4)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.3)
+    return model
+
+
+def _draws(number: int, codes: np.ndarray | None = CODES) -> list[Draw]:
+    return [Draw(0, codes, copy) for copy in range(number)]
+
+
+def test_frequencies_are_the_probabilities() -> None:
+    logits = torch.tensor([[0.5, -1.0, 2.0, 0.0, 1.0]])
+    numbers = (torch.arange(100_000) + 0.5) / 100_000
+    for sampling, expected in (
+        (Sampling(allow_n=True), logits[0].softmax(-1)),
+        (Sampling(), logits[0, :4].softmax(-1)),
+        (Sampling(temperature=2.0), (logits[0, :4] / 2).softmax(-1)),
+        (Sampling(temperature=0), torch.tensor([0.0, 0, 1, 0])),
+        (Sampling(top_k=2), torch.tensor([1 / (1 + np.exp(1.5)), 0, 1 / (1 + np.exp(-1.5)), 0])),
+    ):
+        drawn = sampling.choose(logits.expand(len(numbers), -1).clone(), numbers)
+        found = torch.bincount(drawn, minlength=len(expected)) / len(numbers)
+        torch.testing.assert_close(found, expected.float(), atol=2e-5, rtol=0)
+
+
+def test_extreme_random_numbers_draw_what_is_possible() -> None:
+    logits = torch.tensor([[-torch.inf, 0.0, -torch.inf, 0.0, 9.0]]).repeat(2, 1)
+    drawn = Sampling().choose(logits, torch.tensor([0.0, 1 - 2.0**-32], dtype=torch.float64))
+    assert drawn.tolist() == [1, 3]
+    equal = torch.zeros(4, 5)
+    drawn = Sampling(top_k=2).choose(equal, torch.tensor([0.0, 0.3, 0.6, 0.9]))
+    assert len(set(drawn.tolist())) == 2  # of equal ones no more than k
+
+
+def test_greedy_follows_the_forward_pass(network: MambaForPretraining) -> None:
+    sequence = generate(network, _draws(1), 30, Sampling(temperature=0))[0]
+    tokens = torch.from_numpy(CODES).long()[None]
+    for base in sequence:
+        with torch.no_grad():
+            assert network(tokens)[0, -1, :4].argmax() == base
+        tokens = torch.cat([tokens, torch.tensor([[int(base)]])], dim=1)
+
+
+def test_a_sequence_depends_on_seed_prompt_and_copy_alone(network: MambaForPretraining) -> None:
+    network = network.double()  # so that a batch's rounding cannot flip a base
+    together = generate(network, _draws(5), 40, Sampling(seed=3))
+    again = np.stack([generate(network, [d], 40, Sampling(seed=3))[0] for d in _draws(5)])
+    assert np.array_equal(together, again)
+    assert len(np.unique(together, axis=0)) == 5
+    longer = generate(network, _draws(5), 50, Sampling(seed=3))
+    assert np.array_equal(longer[:, :40], together)
+    assert not np.array_equal(together, generate(network, _draws(5), 40, Sampling(seed=4)))
+    other = [Draw(1, CODES, copy) for copy in range(5)]
+    assert not np.array_equal(together, generate(network, other, 40, Sampling(seed=3)))
+    assert together.max() < 4
+
+
+def test_random_numbers_are_the_same_in_blocks() -> None:
+    whole = uniforms(_draws(3), 1, 0, 32)
+    assert torch.equal(uniforms(_draws(3), 1, 8, 24), whole[:, 8:])
+    assert 0 <= whole.min() < 0.2
+    assert 0.8 < whole.max() < 1
+    assert BLOCK % 4 == 0
+
+
+def test_long_prompts_are_read_in_segments(network: MambaForPretraining, monkeypatch) -> None:
+    whole, _ = read_prompt(network, CODES)
+    monkeypatch.setattr("genomamba.inference.generation.SEGMENT", 7)
+    monkeypatch.setattr("genomamba.inference.generation.BLOCK", 8)
+    parts, _ = read_prompt(network, CODES)
+    torch.testing.assert_close(parts, whole, atol=1e-5, rtol=0)
+    assert generate(network, _draws(2), 19, Sampling()).shape == (2, 19)
+
+
+def test_without_a_prompt_the_first_base_is_any(network: MambaForPretraining) -> None:
+    first = generate(network, _draws(400, None), 1, Sampling(allow_n=True))[:, 0]
+    assert np.bincount(first, minlength=5)[:4].min() > 60
+    assert first.max() < 4
+
+
+def test_weights_that_are_no_numbers(network: MambaForPretraining) -> None:
+    with torch.no_grad():
+        network.backbone.norm_f.weight[0] = torch.nan
+    with pytest.raises(InputError, match="not numbers"):
+        generate(network, _draws(1), 3, Sampling())
+
+
+def test_command(tmp_path: Path, pretraining_checkpoint: Path, write_fasta, capsys) -> None:
+    prompt = write_fasta({"one": 30, "two": "ACGTNNRacgt"})
+    arguments = [
+        *("generate", str(pretraining_checkpoint), "--prompt", str(prompt), "--length", "100"),
+        *("--number", "3", "--seed", "5", "--top-k", "3", "--device", "cpu", "--output"),
+    ]
+    first, second = tmp_path / "first.fa", tmp_path / "second.fa"
+    assert main([*arguments, str(first)]) == 0
+    assert capsys.readouterr().out == ""
+    assert main([*arguments, str(second)]) == 0
+    assert first.read_bytes() == second.read_bytes()
+    records = list(read_fasta(first))
+    assert [r.name for r in records] == [f"{p}.{i}" for p in ("one", "two") for i in (1, 2, 3)]
+    assert all(len(r.codes) == 100 and r.codes.max() < 4 for r in records)
+    lines = first.read_text().splitlines()
+    expected = ">two.2 seed=5 temperature=1 top_k=3 prompt=two prompt_length=11"
+    assert lines[4 * 3] == expected
+    assert [len(line) for line in lines[1:3]] == [80, 20]
+
+
+def test_bad_use(tmp_path: Path, checkpoint: Path, pretraining_checkpoint: Path, capsys) -> None:
+    out = ["--device", "cpu", "--output", str(tmp_path / "out.fa")]
+    assert main(["generate", str(checkpoint), "--length", "9", *out]) == 2
+    assert "predicts no next base" in capsys.readouterr().err
+    for option in (["--length", "0"], ["--length", "9", "--temperature", "nan"]):
+        with pytest.raises(SystemExit):
+            main(["generate", str(pretraining_checkpoint), *option, *out])
+    bad = tmp_path / "bad.fa"
+    bad.write_text(">protein\nMEF\n")
+    prompt = ["--prompt", str(bad), "--length", "9"]
+    assert main(["generate", str(pretraining_checkpoint), *prompt, *out]) == 2
+    assert "no nucleotide" in capsys.readouterr().err
+    assert not (tmp_path / "out.fa").exists()
