@@ -21,6 +21,7 @@ from genomamba.data.batch import Batch
 from genomamba.data.datasets import ManifestWindows, SampledWindows, WindowDataset
 from genomamba.data.loader import WindowLoader
 from genomamba.data.position import begin_step, check_sharding, check_training, parts_of
+from genomamba.data.replicas import replicas_of
 from genomamba.data.samplers import RankSampler, StepBatchSampler
 from genomamba.data.schedule import Schedule, WarmupStage
 from genomamba_data_prep import splits as splits_file
@@ -210,8 +211,8 @@ class WindowDataModule(LightningDataModule):
         sampler = StepBatchSampler(
             self.schedule,
             parts=parts_of(trainer),
-            world_size=trainer.world_size if trainer else 1,
-            rank=trainer.global_rank if trainer else 0,
+            world_size=replicas_of(trainer).number,
+            rank=replicas_of(trainer).own,
             steps_done=lambda: trainer.global_step if trainer else 0,
         )
         return self._loader(Stream.TRAINING, sampler, sampler.shapes)
@@ -221,7 +222,7 @@ class WindowDataModule(LightningDataModule):
 
         Example numbers are the stage's first ones on every rank.
         """
-        parts = parts_of(self.trainer) * (self.trainer.world_size if self.trainer else 1)
+        parts = parts_of(self.trainer) * replicas_of(self.trainer).number
         stage = max(self.schedule.stages)
         first = stage.first_example
         return self._datasets[Stream.TRAINING].__getitems__(
@@ -244,10 +245,9 @@ class WindowDataModule(LightningDataModule):
     def _evaluation_loader(self, stream: Stream) -> WindowLoader:
         trainer = self.trainer
         check_sharding(trainer)
-        ranks = trainer.world_size if trainer else 1
+        ranks, rank = replicas_of(trainer)
         size = self.eval_batch_size or max(1, self.batch_size // (parts_of(trainer) * ranks))
         examples = self.examples[stream]
-        rank = trainer.global_rank if trainer else 0
         sampler = RankSampler(examples, size, world_size=ranks, rank=rank)
         length = self._datasets[stream].length_of(0)
         return self._loader(stream, sampler, [(min(size, examples), length)])

@@ -14,6 +14,7 @@ from typing import Any
 from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
+from genomamba.data.replicas import replicas_of
 from genomamba_data_prep.errors import InputError
 
 
@@ -54,11 +55,11 @@ def check_training(trainer: Trainer, batch_sizes: Sequence[int], *, validates: b
     Raises:
         InputError: it does not; the message names the option to change.
     """
-    parts = parts_of(trainer)
+    parts, ranks = parts_of(trainer), replicas_of(trainer).number
     for batch_size in batch_sizes:
-        if batch_size % (trainer.world_size * parts):
+        if batch_size % (ranks * parts):
             raise InputError(
-                f"the global batch of {batch_size} is not divisible by {trainer.world_size} "
+                f"the global batch of {batch_size} is not divisible by {ranks} "
                 f"rank(s) x trainer.accumulate_grad_batches {parts}",
                 fix="batch_size counts the examples of an optimiser step over all ranks",
             )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor
+from torch.distributed import ProcessGroup
 from torch.nn import functional
 from torchmetrics import ConfusionMatrix, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
@@ -16,17 +17,19 @@ from genomamba.data.tokens import tokens
 from genomamba.models import MambaConfig, MambaForClassification
 from genomamba.models.heads import Pooling
 from genomamba.training.checkpoint import META_KEY, check_classes
+from genomamba.training.sequence_parallel import examples_group
 from genomamba.training.task import OptimizerConfig, Task
 from genomamba_data_prep.atomic import atomic_file
 from genomamba_data_prep.errors import InputError
 
 
-def _metrics(n_classes: int) -> MetricCollection:
+def _metrics(n_classes: int, group: ProcessGroup | None) -> MetricCollection:
+    confusion = ConfusionMatrix("multiclass", num_classes=n_classes, process_group=group)
     return MetricCollection(
         {
-            "accuracy": MulticlassAccuracy(n_classes, average="micro"),
-            "per_class": MulticlassAccuracy(n_classes, average="none"),
-            "confusion": ConfusionMatrix("multiclass", num_classes=n_classes),
+            "accuracy": MulticlassAccuracy(n_classes, average="micro", process_group=group),
+            "per_class": MulticlassAccuracy(n_classes, average="none", process_group=group),
+            "confusion": confusion,
         },
         compute_groups=False,
     )
@@ -61,7 +64,7 @@ class ClassificationTask(Task):
 
     def build(self) -> MambaForClassification:
         self.classes = self.trainer.datamodule.classes  # type: ignore[attr-defined]
-        self.metrics = _metrics(len(self.classes))
+        self.metrics = _metrics(len(self.classes), examples_group(self.trainer))
         return MambaForClassification(self.backbone, len(self.classes), self.pooling)
 
     def record(self) -> dict[str, Any]:

@@ -1,0 +1,61 @@
+"""Two ranks train what one process trains: data parallel, and with shared sequences."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from genomamba.training.metrics_csv import read_metrics
+
+STRATEGY = "genomamba.training.sequence_parallel.SequenceParallelStrategy"
+SEQUENCE_PARALLEL = (
+    f"--trainer.strategy={STRATEGY}",
+    "--trainer.strategy.init_args.sequence_parallel_size=2",
+)
+# Without N, every rank's loss has the same number of targets. 65 is odd: shares of 32 and 33.
+SAME_LOSS = (
+    "--data.init_args.max_n_fraction=0",
+    "--data.init_args.length=65",
+    "--trainer.precision=64-true",
+)
+
+
+def start(base: str, overlay: Path, run: str, *arguments: str) -> subprocess.Popen[bytes]:
+    """Lightning starts the second rank by itself, with the same command line."""
+    command = [sys.executable, "-m", "genomamba", "fit", "--config", base, "--config", str(overlay)]
+    command += ["--run", run, "--trainer.devices=2", *arguments]
+    return subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"})
+
+
+def weights(run: str) -> dict[str, Any]:
+    return torch.load(Path(run, "checkpoints/last.ckpt"), weights_only=True)["state_dict"]
+
+
+def test_the_weights_and_results_of_one_process(data: Any, genomamba: Callable[..., int]) -> None:
+    """At once, for time: pretraining under DDP, classification with shared sequences."""
+    ddp = start("pretraining/base", data.overlay, "ddp", *SAME_LOSS, "--trainer.strategy=ddp")
+    shared = start("species/base", data.overlay, "shared", *SAME_LOSS, *SEQUENCE_PARALLEL)
+    assert genomamba("fit", "--run", "one", *SAME_LOSS, base="pretraining/base") == 0
+    assert genomamba("fit", "--run", "whole", *SAME_LOSS) == 0
+    assert (ddp.wait(120), shared.wait(120)) == (0, 0)
+    for found, expected in (("ddp", "one"), ("shared", "whole")):
+        truth = weights(expected)
+        result = weights(found)
+        assert result.keys() == truth.keys()
+        for name, tensor in truth.items():
+            torch.testing.assert_close(result[name], tensor, rtol=1e-9, atol=1e-12, msg=name)
+        of_truth = [row for row in read_metrics(f"{expected}/metrics.csv") if "valid" in row[1]]
+        of_result = [row for row in read_metrics(f"{found}/metrics.csv") if "valid" in row[1]]
+        assert [row[:2] for row in of_result] == [row[:2] for row in of_truth]
+        assert [row[2] for row in of_result] == pytest.approx([row[2] for row in of_truth])
+    results = [json.loads(Path(run, "valid.json").read_text()) for run in ("shared", "whole")]
+    assert results[0]["confusion"] == results[1]["confusion"]  # every window counted once
+    assert results[0]["examples"] == 12
