@@ -44,7 +44,8 @@ class WindowDataModule(LightningDataModule):
         length: window length in bases.
         batch_size: G, examples an optimiser step, over all ranks and accumulated parts.
         length_warmup: stages before these, with as many more (shorter) windows a step as keep the
-            tokens a step, length x batch_size; the stream goes on through them.
+            tokens a step, length x batch_size, unless they give their own; the stream goes on
+            through them.
         seed: of the training stream and of drawn evaluation windows.
         num_workers: loader processes a rank; the bits do not depend on it.
         weight_by_length: every window start of a species is equally likely; otherwise every
@@ -202,7 +203,12 @@ class WindowDataModule(LightningDataModule):
         check_sharding(trainer)
         if trainer:
             sizes = [stage.batch_size for stage in self.schedule.stages]
-            check_training(trainer, sizes, validates=Stream.VALIDATION in self._datasets)
+            check_training(
+                trainer,
+                sizes,
+                warmup_steps=self.schedule.stages[-1].first_step,
+                validates=Stream.VALIDATION in self._datasets,
+            )
             self._check_resumed()
             begin_step(trainer)
             if len(sizes) > 1:

@@ -44,12 +44,15 @@ def check_sharding(trainer: Trainer | None) -> None:
         )
 
 
-def check_training(trainer: Trainer, batch_sizes: Sequence[int], *, validates: bool) -> None:
+def check_training(
+    trainer: Trainer, batch_sizes: Sequence[int], *, warmup_steps: int, validates: bool
+) -> None:
     """That the Trainer bounds the endless stream and cuts it at whole steps only.
 
     Args:
         trainer: with its arguments as given.
         batch_sizes: examples an optimiser step, over all ranks, of each stage.
+        warmup_steps: optimiser steps of the length warmup.
         validates: whether there are validation windows.
 
     Raises:
@@ -68,6 +71,12 @@ def check_training(trainer: Trainer, batch_sizes: Sequence[int], *, validates: b
         return
     if trainer.max_steps == -1:
         raise InputError("the training stream has no end", fix="Set trainer.max_steps")
+    if trainer.max_steps <= warmup_steps:
+        raise InputError(
+            f"length_warmup takes {warmup_steps:,} steps, and trainer.max_steps is "
+            f"{trainer.max_steps:,}: windows of full length would never come",
+            fix="Raise trainer.max_steps, or shorten the stages",
+        )
     if trainer.limit_train_batches not in (1.0, 0, 0.0) or options.overfit_batches:
         raise InputError(
             "trainer.limit_train_batches and trainer.overfit_batches cut epochs, and the training "

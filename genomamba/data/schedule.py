@@ -1,8 +1,8 @@
 """Which examples a step learns from, and how long they are. G global batch, s optimiser step.
 
-Training may warm up its windows' length: stages of shorter windows come first, with as many more
-windows a step as keep the tokens a step constant. Examples are numbered through all stages, so that
-example i, its length included, is a function of (seed, i) and the schedule.
+Training may warm up its windows' length: stages of shorter windows come first, by default with as
+many more windows a step as keep the tokens a step constant. Examples are numbered through all
+stages, so that example i, its length included, is a function of (seed, i) and the schedule.
 """
 
 from __future__ import annotations
@@ -22,10 +22,12 @@ class WarmupStage:
     Args:
         length: window length in bases.
         steps: optimiser steps.
+        batch_size: G; by default what keeps the tokens a step those of the main stage.
     """
 
     length: int
     steps: int
+    batch_size: int | None = None
 
 
 class Stage(NamedTuple):
@@ -60,18 +62,23 @@ class Schedule:
         tokens = length * batch_size
         step = example = 0
         stages: list[Stage] = []
-        for number, (own_length, steps) in enumerate(
-            (stage.length, stage.steps) for stage in warmup
-        ):
-            if steps < 1 or own_length < 1 or tokens % own_length:
+        for number, stage in enumerate(warmup):
+            size = stage.batch_size
+            if min(stage.steps, stage.length, 1 if size is None else size) < 1:
                 raise InputError(
-                    f"length_warmup, stage {number}: {steps} step(s) of windows of {own_length} "
-                    f"bases: expected at least one step, and a length that divides the {tokens} "
-                    f"tokens of a step (length {length} x batch_size {batch_size})"
+                    f"length_warmup, stage {number}: {stage.steps} step(s) of windows of "
+                    f"{stage.length} bases, batch_size {size}: expected at least one of each"
                 )
-            stages.append(Stage(own_length, tokens // own_length, step, example))
-            step += steps
-            example += steps * stages[-1].batch_size
+            if size is None and tokens % stage.length:
+                raise InputError(
+                    f"length_warmup, stage {number}: windows of {stage.length} bases: expected a "
+                    f"length that divides the {tokens} tokens of a step (length {length} x "
+                    f"batch_size {batch_size})",
+                    fix="Choose such a length, or give the stage a batch_size",
+                )
+            stages.append(Stage(stage.length, size or tokens // stage.length, step, example))
+            step += stage.steps
+            example += stage.steps * stages[-1].batch_size
         self.stages = (*stages, Stage(length, batch_size, step, example))
         self._steps = [stage.first_step for stage in self.stages]
         self._examples = [stage.first_example for stage in self.stages]
@@ -93,6 +100,14 @@ class Schedule:
         """The number of the step's first example, which is how many came before the step."""
         stage = self.at_step(step)
         return stage.first_example + (step - stage.first_step) * stage.batch_size
+
+    def first_token(self, step: int) -> int:
+        """How many bases the steps before this one hold."""
+        ends = (*self._steps[1:], step)
+        return sum(
+            max(0, min(step, end) - stage.first_step) * stage.batch_size * stage.length
+            for stage, end in zip(self.stages, ends, strict=True)
+        )
 
     def table(self, max_steps: int) -> str:
         """The stages as text, a row each; those that begin after ``max_steps`` too."""

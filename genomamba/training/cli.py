@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
-from lightning.pytorch.loggers import Logger, TensorBoardLogger
-from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from genomamba.assets import config_names, find_config
 from genomamba.data import datamodule as _data  # noqa: F401, its classes become known by name
@@ -34,6 +35,7 @@ from genomamba.training.progress import LogLines
 from genomamba.training.run_checkpoint import RunCheckpoint
 from genomamba.training.step_seed import StepSeed
 from genomamba.training.stopping import EXIT_STOPPED, GracefulStop, Stopped, StopSignals
+from genomamba.training.tensorboard import LazyTensorBoard
 from genomamba_data_prep.errors import InputError
 
 CHECKPOINTS = "checkpoints"
@@ -44,7 +46,10 @@ class SaveConfig(SaveConfigCallback):
     """Writes the run's whole config to ``RUN/config.yaml`` when training starts."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if stage == "fit" and trainer.is_global_zero:
+        """Nothing yet: data and options may still turn out to be wrong."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.is_global_zero:
             folder = Path(trainer.default_root_dir)
             folder.mkdir(parents=True, exist_ok=True)
             text = self.parser.dump(self.config, skip_none=False)
@@ -112,7 +117,7 @@ class RunCLI(LightningCLI):
         has_terminal = sys.stderr.isatty()
         loggers: list[Logger] = [
             MetricsCSV(run / "metrics.csv"),
-            TensorBoardLogger(run, name=None, version="tensorboard"),
+            LazyTensorBoard(run, name=None, version="tensorboard"),
         ]
         options = self._get(self.config_init, "trainer")  # with its classes instantiated
         logs = self.subcommand == "fit" and options.logger is not False

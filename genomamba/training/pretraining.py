@@ -13,6 +13,7 @@ from torchmetrics import MeanMetric
 from genomamba.data.batch import Batch
 from genomamba.data.tokens import is_n, is_soft_masked
 from genomamba.models import MambaConfig, MambaForPretraining
+from genomamba.training.loss_by_position import LossByPosition
 from genomamba.training.task import OptimizerConfig, Task
 from genomamba_data_prep.codes import BASE_BITS
 from genomamba_data_prep.errors import InputError
@@ -48,6 +49,9 @@ class Perplexity(MeanMetric):
 class PretrainingTask(Task):
     """Next-base prediction.
 
+    A validation or test pass logs loss, perplexity and, as ``valid/loss_from/0000001024``, the mean
+    loss of positions 1024 to 2047, and so on for each power of two.
+
     Args:
         backbone: the network's shape.
         optimizer: how it learns.
@@ -71,6 +75,7 @@ class PretrainingTask(Task):
         self.soft_mask_weight = soft_mask_weight
         self.valid_perplexity = Perplexity(nan_strategy="disable")
         self.test_perplexity = Perplexity(nan_strategy="disable")
+        self.loss_by_position = LossByPosition()
 
     def build(self) -> MambaForPretraining:
         return MambaForPretraining(self.backbone)
@@ -93,17 +98,31 @@ class PretrainingTask(Task):
 
     def _evaluate(self, batch: Batch, stage: str, perplexity: Perplexity) -> None:
         def observe(at: slice, losses: Tensor) -> None:
-            perplexity.update(losses[~is_n(batch.codes[:, at])])
+            known = ~is_n(batch.codes[:, at])
+            perplexity.update(losses[known])
+            self.loss_by_position.update(at.start, losses, known)
 
         loss = self._loss(batch, 1.0, observe)
         self.log(f"{stage}/loss", loss, prog_bar=True, batch_size=len(batch), sync_dist=True)
         self.log(f"{stage}/perplexity", perplexity, prog_bar=True, on_epoch=True, on_step=False)
 
+    def _report(self, stage: str) -> None:
+        """Log the mean loss by position, under the first position of each power of two."""
+        for position, loss in self.loss_by_position.compute().items():
+            self.log(f"{stage}/loss_from/{position}", loss, rank_zero_only=True)
+        self.loss_by_position.reset()
+
     def validation_step(self, batch: Batch, *_: Any) -> None:
         self._evaluate(batch, "valid", self.valid_perplexity)
 
+    def on_validation_epoch_end(self) -> None:
+        self._report("valid")
+
     def test_step(self, batch: Batch, *_: Any) -> None:
         self._evaluate(batch, "test", self.test_perplexity)
+
+    def on_test_epoch_end(self) -> None:
+        self._report("test")
 
     def predict_step(self, *_: Any) -> None:
         raise InputError(

@@ -84,7 +84,23 @@ def test_the_table() -> None:
     ]
 
 
-@pytest.mark.parametrize("stage", [(0, 5), (64, 0), (5, 1), (100_000, 1)])
-def test_refused_stages(stage: tuple[int, int]) -> None:
-    with pytest.raises(InputError, match=r"length_warmup, stage 0: .*divides the 384 tokens"):
+def test_a_stage_with_a_batch_of_its_own() -> None:
+    schedule = Schedule(8, 2, [WarmupStage(2, 3, batch_size=5), WarmupStage(4, 2)])
+    assert schedule.stages == ((2, 5, 0, 0), (4, 4, 3, 15), (8, 2, 5, 23))
+    assert [schedule.first_example(step) for step in (0, 2, 3, 4, 5, 6)] == [0, 10, 15, 19, 23, 25]
+    assert [schedule.first_token(step) for step in (0, 2, 3, 4, 5, 6)] == [0, 20, 30, 46, 62, 78]
+
+
+@pytest.mark.parametrize(
+    ("stage", "message"),
+    [
+        ((0, 5), "at least one of each"),
+        ((64, 0), "at least one of each"),
+        ((64, 1, 0), "at least one of each"),
+        ((5, 1), "divides the 384 tokens"),
+        ((100_000, 1), "divides the 384 tokens"),
+    ],
+)
+def test_refused_stages(stage: tuple[int, ...], message: str) -> None:
+    with pytest.raises(InputError, match=f"length_warmup, stage 0: .*{message}"):
         Schedule(64, 6, [WarmupStage(*stage)])

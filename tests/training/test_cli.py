@@ -114,6 +114,11 @@ MISTAKES = {
         ["--model.init_args.optimizer.learning_rate", "1e-9"],
         "min_learning_rate: expected 0 to learning_rate (1e-09), got 1e-05",
     ),
+    "warmup": (
+        ["--data.init_args.length_warmup", "[{length: 16, steps: 6}]"],
+        "length_warmup takes 6 steps, and trainer.max_steps is 6",
+    ),
+    "interval": (["--checkpoint.train_time_interval", "0:10:00"], "mutually exclusive"),
     "endless": (["--trainer.max_steps", "-1"], "Set trainer.max_steps"),
 }
 
@@ -127,7 +132,7 @@ def test_a_mistake_is_one_message(
     error = capfd.readouterr().err
     assert message in error
     assert "Traceback" not in error
-    assert not Path("r/checkpoints").exists()
+    assert not Path("r").exists()
 
 
 @pytest.mark.parametrize("command", ["validate", "test", "predict"])
