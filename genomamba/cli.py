@@ -17,7 +17,7 @@ COMMANDS = {
     "test": "evaluate a checkpoint on the test split or a frozen manifest",
     "predict": "class probabilities of a manifest's windows",
     "classify": "FASTA(.gz) and a checkpoint in, a table of predictions out",
-    "generate": "sequences drawn from a pretrained model, as FASTA",
+    "embed": "the hidden vector of each record or window of a FASTA file",
     "generate": "sequences drawn from a pretrained model, as FASTA",
     "export": "a checkpoint as a folder for Hugging Face transformers or mamba-ssm",
     "import": "a checkpoint from such a folder",
@@ -52,10 +52,10 @@ def _run(command: str, arguments: list[str]) -> int:
         from genomamba.inference.cli import main as classify
 
         return classify(arguments)
-    if command == "generate":
-        from genomamba.inference.generate_cli import main as generate
+    if command == "embed":
+        from genomamba.inference.embed_cli import main as embed
 
-        return generate(arguments)
+        return embed(arguments)
     if command == "generate":
         from genomamba.inference.generate_cli import main as generate
 

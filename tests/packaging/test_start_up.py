@@ -23,6 +23,7 @@ HEAVY = {"torch", "lightning", "pandas", "numpy", "pyarrow", "matplotlib", "trit
         ["export", "--help"],
         ["import", "--help"],
         ["generate", "--help"],
+        ["embed", "--help"],
     ],
     ids=" ".join,
 )

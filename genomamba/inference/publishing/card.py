@@ -26,12 +26,12 @@ from safetensors.torch import load_file
 from transformers import AutoModel, AutoTokenizer
 folder, sequence = ".", "ACGTTGCA" * 16
 model, tokenizer = AutoModel.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
-head = load_file(f"{folder}/classifier.safetensors")
+head, info = load_file(f"{folder}/classifier.safetensors"), model.config.genomamba
 hidden = model(**tokenizer(sequence, return_tensors="pt")).last_hidden_state
 a, g = (hidden @ head["gate_proj.weight"].T).chunk(2, dim=-1)
 z = ((a.sigmoid() * a * g)POOL - head["running_mean"]) / (head["running_var"] + 1e-12).sqrt()
-logits = zFACTOR @ head["out_proj.weight"].T + head["out_proj.bias"]
-print(dict(zip(model.config.genomamba["classes"], logits[0].softmax(-1).tolist())))
+logits = (zFACTOR @ head["out_proj.weight"].T + head["out_proj.bias"]) / info.get("temperature", 1)
+print(dict(zip(info["classes"], logits[0].softmax(-1).tolist())))
 """
 _POOLING = {
     "mean": (".mean(1)", ' * (hidden.shape[1] / head["running_length"])'),
