@@ -23,11 +23,14 @@ from genomamba.inference.parts import Parts
 from genomamba.inference.plan import array_slice
 from genomamba.inference.reading import read_pieces
 from genomamba.inference.scan import Scan, check_unchanged, scan
+from genomamba.inference.streams_job import classify_streams
 from genomamba.inference.windows_job import classify_windows
 from genomamba.models import MambaForClassification
 from genomamba.training.checkpoint import load_model
 from genomamba_data_prep.errors import InputError
 from genomamba_data_prep.progress import Progress
+
+LONGER = 4  # a stream's length / training's, beyond which there is a warning
 
 
 def choose_device(name: str) -> torch.device:
@@ -81,6 +84,8 @@ def classify_files(args: argparse.Namespace) -> int:
         outputs = {"windows": args.windows_output, "track": args.track}
         outputs = {kind: str(path) for kind, path in outputs.items() if path is not None}
         job = Job.of(options, sources, found, args.checkpoint, meta["classes"], outputs)
+        for warning in _warnings(job, meta["length"]):
+            print(f"genomamba: warning: {warning}", file=sys.stderr)
         temperature = float(meta.get("temperature", 1.0))
         classifier = WindowClassifier(model, len(meta["classes"]), device, temperature)
         journal = stack.enter_context(parts.open(job.as_dict(), args.shard))
@@ -120,6 +125,21 @@ def make_options(args: argparse.Namespace, length: int, device: torch.device) ->
     )
 
 
+def _warnings(job: Job, length: int) -> list[str]:
+    """What the model was not made for, with the length of its training's windows."""
+    if job.options.mode == "windows":
+        return []
+    records = [record for record in job.plan.records if not record.reason]
+    longer = [record for record in records if record.length > LONGER * length]
+    if not longer:
+        return []
+    return [
+        f"{len(longer):,} records are more than {LONGER} times as long as the {length:,} bases of "
+        f"training, the first is {longer[0].name} with {longer[0].length:,}: whether the model "
+        "holds so far nobody has measured; compare --mode windows"
+    ]
+
+
 def _work(
     parts: Parts,
     job: Job,
@@ -146,7 +166,18 @@ def _work(
             begin = time.monotonic()
             shard = plan.shards[index]
             pieces = islice(stream, sum(span.last - span.first for span in shard))
-            results = classify_windows(pieces, classifier, options, budget, progress.advance)
+            if options.mode == "windows":
+                results = classify_windows(pieces, classifier, options, budget, progress.advance)
+            else:
+                results = classify_streams(
+                    pieces,
+                    plan.records,
+                    classifier,
+                    options,
+                    budget,
+                    progress.advance,
+                    parts.path,
+                )
             for source in sorted({plan.records[span.record].source for span in shard}):
                 check_unchanged(job.sources[source], found.signatures[source])
             digest = parts.write(index, results)
