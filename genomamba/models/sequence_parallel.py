@@ -31,6 +31,7 @@ from torch import Tensor
 from torch import distributed as dist
 from torch.autograd.function import once_differentiable
 
+from genomamba.models.recompute import recomputed
 from genomamba.models.state import LayerState
 from genomamba_kernels import causal_conv1d, selective_scan
 
@@ -113,7 +114,8 @@ def mamba_inner_of_share(
     scanned = (u, delta, A, B, C)
     options |= {"delta_bias": dt_bias, "delta_softplus": True, "return_final_state": True}
     _, leaving = selective_scan(*scanned, **options)
-    decay = _decay(delta, dt_bias, A, seq_idx)
+    # Not kept for backward: float32 tensors of delta's shape.
+    decay = recomputed(_decay, delta, dt_bias, A, seq_idx)
     entering, scan_after = pass_on(decay, leaving, scan_before, share)
     y, _ = selective_scan(*scanned, D, z, initial_state=entering, **options)
     return y, LayerState(conv_after, scan_after)

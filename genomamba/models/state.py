@@ -38,9 +38,13 @@ class MambaState:
         dtype: torch.dtype = torch.float32,
     ) -> MambaState:
         """The state before the first position."""
-        conv = torch.zeros(batch, config.d_conv - 1, config.d_inner, device=device, dtype=dtype)
-        scan = torch.zeros(batch, config.d_inner, config.d_state, device=device, dtype=dtype)
-        return cls(tuple(LayerState(conv, scan) for _ in range(config.n_layer)))
+        conv = (batch, config.d_conv - 1, config.d_inner)
+        scan = (batch, config.d_inner, config.d_state)
+
+        def zeros(shape: tuple[int, ...]) -> Tensor:
+            return torch.zeros(shape, device=device, dtype=dtype)
+
+        return cls(tuple(LayerState(zeros(conv), zeros(scan)) for _ in range(config.n_layer)))
 
     def detach(self) -> MambaState:
         """The same values, cut from the graph: truncates backpropagation at this position."""
