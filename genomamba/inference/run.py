@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from contextlib import ExitStack
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,8 +23,9 @@ from genomamba.inference.journal import Journal
 from genomamba.inference.options import Options
 from genomamba.inference.parts import Parts
 from genomamba.inference.plan import array_slice
+from genomamba.inference.prefetch import prefetched
 from genomamba.inference.reading import read_pieces
-from genomamba.inference.scan import Scan, check_unchanged, scan
+from genomamba.inference.scan import Record, Scan, check_unchanged, scan
 from genomamba.inference.streams_job import classify_streams
 from genomamba.inference.windows_job import classify_windows
 from genomamba.models import MambaForClassification
@@ -81,6 +84,8 @@ def classify_files(args: argparse.Namespace) -> int:
         device = choose_device(args.device)
         model, meta = load_classifier(args.checkpoint)
         options = make_options(args, meta["length"], device)
+        if args.track is not None and args.track.suffix == ".bedgraph":
+            _check_names(found.records)
         outputs = {"windows": args.windows_output, "track": args.track}
         outputs = {kind: str(path) for kind, path in outputs.items() if path is not None}
         job = Job.of(options, sources, found, args.checkpoint, meta["classes"], outputs)
@@ -125,6 +130,17 @@ def make_options(args: argparse.Namespace, length: int, device: torch.device) ->
     )
 
 
+def _check_names(records: Sequence[Record]) -> None:
+    """bedGraph has a column for the record's name and none for the sample's."""
+    names = Counter(record.name for record in records if not record.reason)
+    if names and (most := names.most_common(1)[0])[1] > 1:
+        raise InputError(
+            "the name is in several samples, which a bedGraph cannot tell apart",
+            record=most[0],
+            fix="Write --track as .parquet, or each sample to its own",
+        )
+
+
 def _warnings(job: Job, length: int) -> list[str]:
     """What the model was not made for, with the length of its training's windows."""
     if job.options.mode == "windows":
@@ -159,18 +175,21 @@ def _work(
     )
     journal.write("start", shards=len(mine), done=len(mine) - len(todo))
     spans = [span for index in todo for span in plan.shards[index]]
-    stream = read_pieces(job.sources, plan.records, spans, options.pieces)
+    pieces = read_pieces(job.sources, plan.records, spans, options.pieces)
     total = sum(plan.records[span.record].length for span in spans)
-    with Progress("classifying, bases", total) as progress:
+    with (
+        Progress("classifying, bases", total) as progress,
+        closing(prefetched(pieces, options.max_bases)) as stream,
+    ):
         for index in todo:
             begin = time.monotonic()
             shard = plan.shards[index]
-            pieces = islice(stream, sum(span.last - span.first for span in shard))
+            of_shard = islice(stream, sum(span.last - span.first for span in shard))
             if options.mode == "windows":
-                results = classify_windows(pieces, classifier, options, budget, progress.advance)
+                results = classify_windows(of_shard, classifier, options, budget, progress.advance)
             else:
                 results = classify_streams(
-                    pieces,
+                    of_shard,
                     plan.records,
                     classifier,
                     options,
