@@ -5,6 +5,7 @@ A config with lengths of its own trains with all of them divided by 512, one ste
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,21 @@ def test_fine_tuning_is_as_long_as_published(at_length: str) -> None:
     assert parts == max(1, 64 * schedule.longest // 2**20)
     assert options.get("val_check_interval", 1024) == 1024 * parts
     assert content("recipes/great_apes")["trainer"]["max_steps"] == 10 * 1024
+
+
+def test_the_documented_tokens_and_hours_are_those_of_the_recipes() -> None:
+    text = Path(__file__).parents[2].joinpath("docs/long-runs.md").read_text()
+    small, large = (
+        float(rate) * 1e6 for rate in re.findall(r"([0-9.]+) million(?: tokens)?", text)
+    )
+    for recipe, name in RECIPE_LENGTHS:
+        schedule = schedule_of(name)
+        options = content(recipe)["trainer"] | content(name).get("trainer", {})
+        tokens, stages = schedule.first_token(options["max_steps"]), len(schedule.stages)
+        row = [str(stages), f"{options['max_steps']:,}", f"{tokens / 1e9:.1f}"]
+        row += [f"{tokens / rate / 3600:.1f}" for rate in (small, large)]
+        power = schedule.stages[-1].length.bit_length() - 1
+        assert f"| `{name}` | 2^{power} | {' | '.join(row)} |" in text
 
 
 @pytest.mark.parametrize("base", BASES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -16,7 +17,8 @@ import torch
 
 from genomamba.training.metrics_csv import read_metrics
 
-STEPS = 200
+STEPS = 60
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 
 
 def checkpoint(run: str) -> dict[str, Any]:
@@ -40,38 +42,50 @@ def assert_same_bits(a: Any, b: Any) -> None:
         assert a == b
 
 
-WARMUP = "[{length: 16, steps: 40}, {length: 32, steps: 60}]"  # killed and resumed in the second
+# Three stages, of which a segment is longer than, shorter than and no divisor of the windows.
+WARMUP = "[{length: 16, steps: 15}, {length: 32, steps: 20}]"
+SEGMENTED = ["--model.init_args.backbone.segment_length", "24"]
+KILLS = int(os.environ.get("GENOMAMBA_KILLS", "1"))
 
 
 @pytest.mark.slow
-def test_a_killed_and_resumed_run_ends_with_the_bits_of_an_uninterrupted_one(
+def test_killed_and_resumed_runs_end_with_the_bits_of_an_uninterrupted_one(
     data: Any, genomamba: Callable[..., int]
 ) -> None:
+    """SIGKILL at seeded moments anywhere in a run; GENOMAMBA_KILLS=10 tries ten."""
     arguments = ["--data.init_args.length_warmup", WARMUP, "--data.init_args.num_workers", "2"]
-    arguments += ["--trainer.max_steps", str(STEPS), "--trainer.val_check_interval", "40"]
-    arguments += ["--checkpoint.every_n_train_steps", "15"]
-    configs = ["--config", "species/base", "--config", str(data.overlay), "--run", "killed"]
-    command = [sys.executable, "-m", "genomamba", "fit", *configs, *arguments]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-
-    killed = subprocess.Popen(command, env=environment)
-    deadline = time.monotonic() + 120
-    while max((step for step, *_ in read_metrics("killed/metrics.csv")), default=0) < 50:
-        assert killed.poll() is None, "the run ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    killed.send_signal(signal.SIGKILL)
-    assert killed.wait() == -signal.SIGKILL
-    assert 0 < checkpoint("killed")["global_step"] < STEPS
-
-    resumed_with = [*command, "--ckpt_path", "last"]
-    assert subprocess.run(resumed_with, env=environment, timeout=120).returncode == 0
+    arguments += ["--trainer.max_steps", str(STEPS), "--trainer.val_check_interval", "20"]
+    arguments += ["--checkpoint.every_n_train_steps", "7", *SEGMENTED]
     assert genomamba("fit", "--run", "whole", *arguments) == 0
-    whole, resumed = checkpoint("whole"), checkpoint("killed")
-    assert whole["global_step"] == resumed["global_step"] == STEPS
-    for part in ("state_dict", "optimizer_states", "lr_schedulers", "genomamba"):
-        assert_same_bits(resumed[part], whole[part])
-    assert read_metrics("killed/metrics.csv") == read_metrics("whole/metrics.csv")
+    whole, metrics = checkpoint("whole"), read_metrics("whole/metrics.csv")
+    assert whole["global_step"] == STEPS
+    configs = ["--config", "species/base", "--config", str(data.overlay), *arguments]
+    fit = [sys.executable, "-m", "genomamba", "fit", *configs, "--ckpt_path", "last", "--run"]
+    for kill in range(KILLS):
+        moment = random.Random(kill)
+        run, step = f"killed{kill}", moment.randrange(STEPS - 10)
+        killed_at = train_until(step, moment.uniform(0, 0.1), [*fit, run], run)
+        assert subprocess.run([*fit, run], env=ENVIRONMENT, timeout=120).returncode == 0
+        resumed = checkpoint(run)
+        for part in ("global_step", "state_dict", "optimizer_states", "lr_schedulers", "genomamba"):
+            assert_same_bits(resumed[part], whole[part])
+        assert read_metrics(f"{run}/metrics.csv") == metrics
+        print(f"kill {kill}: after logged step {step}, checkpoint of {killed_at}; same bits")
+
+
+def train_until(step: int, seconds: float, command: list[str], run: str) -> int:
+    """Start a run and kill it so long after a step is logged; the step of its checkpoint, or 0."""
+    process = subprocess.Popen(command, env=ENVIRONMENT)
+    deadline = time.monotonic() + 120
+    while max((s for s, *_ in read_metrics(f"{run}/metrics.csv")), default=-1) < step:
+        assert process.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    time.sleep(seconds)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    saved = Path(run, "checkpoints/last.ckpt")
+    return checkpoint(run)["global_step"] if saved.exists() else 0
 
 
 def test_workers_do_not_change_a_bit_of_the_loss(genomamba: Callable[..., int]) -> None:

@@ -105,6 +105,23 @@ def test_a_signal_in_the_last_step_changes_nothing(
     assert [signal.getsignal(number) for number in stopping.SIGNALS] == handlers
 
 
+def test_slurm_requeues_by_our_exit_code_only(
+    genomamba: Callable[..., int],
+    signal_in: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Lightning's handler would save an hpc_ckpt_1.ckpt in the middle of the step, and requeue."""
+    for name in ("NTASKS", "NTASKS_PER_NODE"):
+        monkeypatch.setenv(f"SLURM_{name}", "1")
+    for name in ("PROCID", "LOCALID", "NODEID"):
+        monkeypatch.setenv(f"SLURM_{name}", "0")
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    signal_in("training_step", 2, signal.SIGUSR1)
+    assert genomamba("fit", "--run", "r", "--trainer.devices=1") == EXIT_STOPPED
+    assert [path.name for path in Path("r").rglob("*.ckpt")] == ["last.ckpt"]
+    assert checkpoint("r")["global_step"] == 2
+
+
 def test_max_time_ends_a_run_that_has_it_again_when_continued(
     genomamba: Callable[..., int], capfd: pytest.CaptureFixture[str]
 ) -> None:
