@@ -55,6 +55,15 @@ def test_operators_are_timed_and_plotted(tmp_path):
     assert image.read_bytes().startswith(b"\x89PNG")
 
 
+def test_decoding_is_timed():
+    done = run("decode.py", "--models", "1.4m", "--batches", 2, "--seconds", 0, "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    header, _, row = done.stdout.splitlines()
+    cells = dict(zip(header.split(" | "), row.split(" | "), strict=True))
+    assert float(cells["ms a step"]) > 0
+    assert float(cells["floor, ms"]) > 0
+
+
 def test_nothing_is_timed_on_red(broken, tmp_path):
     results = tmp_path / "results.csv"
     done = run(
