@@ -35,29 +35,25 @@ class SequenceParallelStrategy(DDPStrategy):
 
     def __init__(self, sequence_parallel_size: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if sequence_parallel_size < 1:
-            raise InputError(
-                f"expected sequence_parallel_size of at least 1, got {sequence_parallel_size}"
-            )
         self.sequence_parallel_size = sequence_parallel_size
 
     def setup_environment(self) -> None:
         """Start the ranks and form the grid.
 
         Raises:
-            InputError: their number is no multiple of ``sequence_parallel_size``.
+            InputError: ``sequence_parallel_size`` does not divide their number. Said here: the
+                command line's parser replaces what a constructor says.
         """
-        super().setup_environment()
-        replicas, rest = divmod(self.world_size, self.sequence_parallel_size)
-        if rest:
+        ranks, size = self.num_nodes * self.num_processes, self.sequence_parallel_size
+        if size < 1 or ranks % size:
             raise InputError(
-                f"sequence_parallel_size {self.sequence_parallel_size} does not divide the "
-                f"{self.world_size} rank(s)",
+                f"sequence_parallel_size {size}: expected a divisor of the {ranks} rank(s)",
                 fix="Ranks are trainer.devices x trainer.num_nodes",
             )
+        super().setup_environment()
         self.grid = init_device_mesh(
             self.root_device.type,
-            (replicas, self.sequence_parallel_size),
+            (ranks // size, size),
             mesh_dim_names=GRID,
         )
 
@@ -78,7 +74,7 @@ class SequenceParallelStrategy(DDPStrategy):
         Raises:
             InputError: it is to predict.
         """
-        if trainer.state.fn == TrainerFn.PREDICTING:
+        if trainer.state.fn == TrainerFn.PREDICTING and self.sequence_parallel_size > 1:
             raise InputError(
                 "predict writes a row a window, and here several ranks have the same windows",
                 fix="Predict without SequenceParallelStrategy",

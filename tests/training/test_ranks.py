@@ -8,12 +8,16 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch.trainer.states import TrainerFn
 
 from genomamba.training.metrics_csv import read_metrics
+from genomamba.training.sequence_parallel import SequenceParallelStrategy
+from genomamba_data_prep.errors import InputError
 
 STRATEGY = "genomamba.training.sequence_parallel.SequenceParallelStrategy"
 SEQUENCE_PARALLEL = (
@@ -45,7 +49,7 @@ def test_the_weights_and_results_of_one_process(data: Any, genomamba: Callable[.
     shared = start("species/base", data.overlay, "shared", *SAME_LOSS, *SEQUENCE_PARALLEL)
     assert genomamba("fit", "--run", "one", *SAME_LOSS, base="pretraining/base") == 0
     assert genomamba("fit", "--run", "whole", *SAME_LOSS) == 0
-    assert (ddp.wait(120), shared.wait(120)) == (0, 0)
+    assert (ddp.wait(300), shared.wait(300)) == (0, 0)
     for found, expected in (("ddp", "one"), ("shared", "whole")):
         truth = weights(expected)
         result = weights(found)
@@ -59,3 +63,20 @@ def test_the_weights_and_results_of_one_process(data: Any, genomamba: Callable[.
     results = [json.loads(Path(run, "valid.json").read_text()) for run in ("shared", "whole")]
     assert results[0]["confusion"] == results[1]["confusion"]  # every window counted once
     assert results[0]["examples"] == 12
+
+
+@pytest.mark.parametrize("size", [0, 2])
+def test_a_size_that_the_ranks_do_not_have(
+    genomamba: Callable[..., int], capsys: pytest.CaptureFixture[str], size: int
+) -> None:
+    option = f"--trainer.strategy.init_args.sequence_parallel_size={size}"
+    assert genomamba("fit", "--run", "r", SEQUENCE_PARALLEL[0], option) == 2
+    error = capsys.readouterr().err
+    assert f"sequence_parallel_size {size}: expected a divisor of the 1 rank(s). Ranks" in error
+    assert "Traceback" not in error
+
+
+def test_predict_is_refused() -> None:
+    trainer: Any = SimpleNamespace(state=SimpleNamespace(fn=TrainerFn.PREDICTING))
+    with pytest.raises(InputError, match=r"several ranks have the same windows\. Predict without"):
+        SequenceParallelStrategy(2).setup(trainer)
