@@ -16,6 +16,7 @@ COMMANDS = {
     "validate": "evaluate a checkpoint on the validation split",
     "test": "evaluate a checkpoint on the test split or a frozen manifest",
     "predict": "class probabilities of a manifest's windows",
+    "evaluate": "accuracy by length, confusion and calibration of a checkpoint, with a report",
     "classify": "FASTA(.gz) and a checkpoint in, a table of predictions out",
     "embed": "the hidden vector of each record or window of a FASTA file",
     "generate": "sequences drawn from a pretrained model, as FASTA",
@@ -52,6 +53,10 @@ def _run(command: str, arguments: list[str]) -> int:
         from genomamba.inference.cli import main as classify
 
         return classify(arguments)
+    if command == "evaluate":
+        from genomamba.inference.evaluate_cli import main as evaluate
+
+        return evaluate(arguments)
     if command == "embed":
         from genomamba.inference.embed_cli import main as embed
 

@@ -2,11 +2,13 @@
 
 A checkpoint is Lightning's file. Under the key ``genomamba`` it carries a plain dictionary that
 says what the weights are: format, task, config, vocabulary, window length and data; of a
-classifier, classes and pooling too.
+classifier, classes and pooling too, and of a calibrated one its temperature, which divides the
+logits (`genomamba evaluate --fit-temperature`); without it that is 1.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
 from typing import Any
@@ -70,6 +72,13 @@ def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
             f"{' '.join(VOCABULARY)}",
             file=path,
             fix="Use a checkpoint of a DNA model that this genomamba trained",
+        )
+    temperature = meta.get("temperature", 1.0)
+    if not isinstance(temperature, float) or not 0 < temperature < math.inf:
+        raise InputError(
+            f"the checkpoint's temperature is {temperature!r}, expected a positive number",
+            file=path,
+            fix="Fit it again: genomamba evaluate --fit-temperature",
         )
     return checkpoint
 

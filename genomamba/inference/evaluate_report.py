@@ -1,0 +1,279 @@
+"""An evaluation as a page that stands alone: accuracy by length, confusion, calibration, inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import TYPE_CHECKING
+
+from genomamba.inference.evaluate_metrics import BINS, Estimate
+from genomamba_data_prep.audit.accuracy import MIN_LOCI
+from genomamba_data_prep.report.charts import Axis, Series, line_chart, linear_axis
+from genomamba_data_prep.report.page import (
+    confusion_matrix,
+    figure,
+    key_figures,
+    page,
+    section,
+    table,
+)
+
+if TYPE_CHECKING:
+    from genomamba.inference.evaluate import Evaluation, Quantity, Result
+
+COLOURS = 6  # line styles of the page, s1 to s6
+FEW_TICKS = 6  # lengths that have room for all their digits
+LENGTHS = "length, bases"
+INTERVAL = (
+    "Bars: 95 % intervals over loci, which are drawn again whole, in all species at once; none "
+    f"where there are fewer than {MIN_LOCI} loci."
+)
+
+
+def html_page(evaluation: Evaluation) -> str:
+    """The HTML file's content."""
+    drawn = _of(evaluation, "manifest")
+    longest = drawn[-1].measurement
+    n = len(evaluation.classes)
+    body = [
+        key_figures(
+            {
+                f"accuracy at {drawn[-1].length:,} bp": f"{longest.accuracy.value:.3f}",
+                "95 % interval": _interval(longest.accuracy),
+                "chance": f"{1 / n:.3f}",
+                "calibration error (ECE)": f"{longest.ece.value:.3f}",
+                "temperature": f"{evaluation.temperature:.3f}",
+            }
+        ),
+        _accuracy(evaluation),
+        _by_class(evaluation),
+        *(_at_length(evaluation, result) for result in reversed(drawn)),
+        _calibration(evaluation),
+        _inputs(evaluation),
+    ]
+    splits = sorted({result.manifest.origin.split for result in drawn})
+    lead = (
+        f"A classifier of {', '.join(evaluation.classes)} on frozen windows of the split "
+        f"{' and '.join(splits)}."
+    )
+    if "train" in splits:
+        lead += " The split train is what it learned from: its figures are no test."
+    return page("Evaluation of a classifier", lead, body)
+
+
+def _of(evaluation: Evaluation, quantity: Quantity) -> list[Result]:
+    return [result for result in evaluation.results if result.quantity == quantity]
+
+
+def _prefixes_of_longest(evaluation: Evaluation) -> list[Result]:
+    found = _of(evaluation, "prefix")
+    return [result for result in found if result.manifest is found[-1].manifest]
+
+
+def _series(name: str, style: str, x: Sequence[float], found: Sequence[Estimate]) -> Series:
+    return Series(
+        name,
+        style,
+        x,
+        [e.value for e in found],
+        [e.value if e.low is None else e.low for e in found],
+        [e.value if e.high is None else e.high for e in found],
+        markers=True,
+    )
+
+
+def _length_axis(results: Sequence[Result]) -> Axis:
+    lengths = sorted({result.length for result in results})
+    few = len(lengths) <= FEW_TICKS
+    ticks = [(n, f"{n:,}" if few else _short(n)) for n in lengths]
+    label = LENGTHS if few else f"{LENGTHS} (K = 1,024; M = 1,048,576)"
+    return Axis(label, lengths[0] / 1.2, lengths[-1] * 1.2, ticks, log2=True)
+
+
+def _short(length: int) -> str:
+    for unit, size in (("M", 1 << 20), ("K", 1 << 10)):
+        if length % size == 0:
+            return f"{length // size}{unit}"
+    return f"{length:,}"
+
+
+def _accuracy(evaluation: Evaluation) -> str:
+    drawn, prefixes = _of(evaluation, "manifest"), _of(evaluation, "prefix")
+    x = _length_axis(evaluation.results)
+    chance = 1 / len(evaluation.classes)
+    lines = [
+        Series("chance", "chance", [x.low, x.high], [chance, chance]),
+        _manifests("windows drawn at each length", drawn),
+    ]
+    text = "The longer a window, the more it tells."
+    if prefixes:
+        shown = _prefixes_of_longest(evaluation)
+        window = shown[-1].manifest.length
+        lines.append(
+            _series(
+                f"prefixes of the {window:,} bp windows",
+                "s2",
+                [r.length for r in shown],
+                [r.measurement.accuracy for r in shown],
+            )
+        )
+        text += (
+            " Prefixes are another quantity than windows drawn at that length: the first bases of "
+            "longer windows, all at the same places, with the state carried through each window "
+            "once. The table has those of every manifest."
+        )
+    chart = line_chart("Accuracy by length", x, linear_axis("accuracy", 0, 1), lines)
+    header = ("bases", "of", "windows", "loci", "accuracy", "95 % interval", "log loss", "ECE")
+    cells = [
+        (
+            f"{r.length:,}",
+            _origin(r),
+            f"{r.measurement.windows:,}",
+            f"{r.measurement.loci:,}",
+            f"{r.measurement.accuracy.value:.3f}",
+            _interval(r.measurement.accuracy),
+            f"{r.measurement.log_loss.value:.3f}",
+            f"{r.measurement.ece.value:.3f}",
+        )
+        for r in [*drawn, *prefixes]
+    ]
+    return section("Accuracy by length", text, figure(chart, INTERVAL), table(header, cells))
+
+
+def _manifests(name: str, results: Sequence[Result]) -> Series:
+    return _series(
+        name, "s1", [r.length for r in results], [r.measurement.accuracy for r in results]
+    )
+
+
+def _origin(result: Result) -> str:
+    if result.quantity == "manifest":
+        return result.manifest.path.name
+    return f"prefixes, {result.manifest.path.name}"
+
+
+def _interval(estimate: Estimate) -> str:
+    return "–" if estimate.low is None else f"{estimate.low:.3f} – {estimate.high:.3f}"
+
+
+def _by_class(evaluation: Evaluation) -> str:
+    drawn, classes = _of(evaluation, "manifest"), evaluation.classes
+    text = "Of the windows of each species, those that were taken for it."
+    elements = []
+    if len(drawn) > 1 and len(classes) <= COLOURS:
+        x = _length_axis(drawn)
+        lines = [
+            _series(
+                name,
+                f"s{i + 1}",
+                [r.length for r in drawn],
+                [r.measurement.by_class[i] for r in drawn],
+            )
+            for i, name in enumerate(classes)
+        ]
+        chart = line_chart("Accuracy by class and length", x, linear_axis("accuracy", 0, 1), lines)
+        elements.append(figure(chart, INTERVAL))
+    header = ("bases", "of", *classes)
+    cells = [
+        (f"{r.length:,}", _origin(r), *(_with_interval(e) for e in r.measurement.by_class))
+        for r in evaluation.results
+    ]
+    return section("Accuracy by class", text, *elements, table(header, cells))
+
+
+def _with_interval(estimate: Estimate) -> str:
+    value = "–" if estimate.value != estimate.value else f"{estimate.value:.3f}"
+    return value if estimate.low is None else f"{value} ({estimate.low:.2f} – {estimate.high:.2f})"
+
+
+def _at_length(evaluation: Evaluation, result: Result) -> str:
+    found = result.measurement
+    used = [one for one in found.bins if one.windows]
+    reliability = _series(
+        "accuracy", "s1", [one.confidence for one in used], [one.accuracy for one in used]
+    )
+    chart = line_chart(
+        f"Reliability at {result.length:,} bases",
+        linear_axis("probability of the predicted class", 0, 1),
+        linear_axis("accuracy", 0, 1),
+        [Series("perfectly calibrated", "chance", [0, 1], [0, 1]), reliability],
+    )
+    header = ("probability", "windows", "mean probability", "accuracy", "95 % interval")
+    cells = [
+        (
+            f"{one.low:.3f} – {one.high:.3f}",
+            f"{one.windows:,}",
+            f"{one.confidence:.3f}",
+            f"{one.accuracy.value:.3f}",
+            _interval(one.accuracy),
+        )
+        for one in used
+    ]
+    return section(
+        f"At {result.length:,} bp: confusion and reliability",
+        f"{result.manifest.path.name}, {found.windows:,} windows of {found.loci:,} loci. Rows are "
+        "the true species, columns the predicted ones.",
+        confusion_matrix(found.confusion, evaluation.classes),
+        figure(
+            chart,
+            f"Windows in {BINS} bins of the predicted class's probability; empty ones are left "
+            f"out. {INTERVAL}",
+        ),
+        f"<details><summary>The {len(used)} bins</summary>{table(header, cells)}</details>",
+    )
+
+
+def _calibration(evaluation: Evaluation) -> str:
+    text = (
+        "Log loss (nats) and Brier score (0 to 2) judge the probabilities, less is better; ECE is "
+        "how far accuracy and probability lie apart, averaged over windows; sampling noise alone "
+        f"makes it positive. Logits are divided by the temperature {evaluation.temperature:.4f}."
+    )
+    elements = []
+    if evaluation.calibration is not None:
+        found = evaluation.calibration
+        note = (
+            f"The temperature {found.temperature:.4f} was fitted to these {found.windows:,} "
+            f"windows by log loss: {found.log_loss_before:.4f} nats without it, "
+            f"{found.log_loss_after:.4f} with it. Figures on the same windows flatter it a little."
+        )
+        elements.append(f"<p>{escape(note)}</p>")
+    header = ("bases", "of", "log loss", "Brier score", "ECE")
+    cells = [
+        (
+            f"{r.length:,}",
+            _origin(r),
+            *(
+                _with_interval(e)
+                for e in (r.measurement.log_loss, r.measurement.brier, r.measurement.ece)
+            ),
+        )
+        for r in evaluation.results
+    ]
+    return section("Calibration", text, *elements, table(header, cells))
+
+
+def _inputs(evaluation: Evaluation) -> str:
+    request = evaluation.request
+    locus = request["locus"]
+    facts = [
+        ("checkpoint", f"{request['checkpoint']}, SHA-256 {request['checkpoint_sha256']}"),
+        ("species set", f"{request['species_set']}, digest {request['species_set_digest']}"),
+        *(
+            (m["name"], f"split {m['split']}, {m['windows']:,} windows, digest {m['digest']}")
+            for m in request["manifests"]
+        ),
+        (
+            "locus",
+            f"{locus:,} bases of a record"
+            if locus
+            else "a record, or 1,000,000 bases of it, or four windows where these are more",
+        ),
+        ("bases at a time, device", f"{request['max_bases']:,}, {request['device']}"),
+        ("versions", ", ".join(f"{name} {v}" for name, v in request["versions"].items())),
+    ]
+    return section(
+        "Inputs",
+        "What a second run needs to give the same figures.",
+        table(("input", "value"), facts, numeric=False),
+    )
