@@ -166,6 +166,17 @@ def run_mesh() -> dict[str, Tensor]:
     return {name: p.grad for name, p in model.named_parameters()}
 
 
+@torch.no_grad()
+def run_poisoned(group: distributed.ProcessGroup | None) -> tuple[Tensor, MambaState]:
+    """The only base of a sequence, the last before the second rank's share, is not a number."""
+    model = model_of(CASES["packed"])
+    model.sequence_group = group
+    model.embedding.weight[7] = torch.nan
+    tokens = dna(42)
+    tokens[0, 20] = 7
+    return model(tokens, return_state=True, seq_idx=packed(42))
+
+
 def rank_main(rank: int, world: int, folder: str) -> None:
     distributed.init_process_group(
         "gloo",
@@ -179,6 +190,9 @@ def rank_main(rank: int, world: int, folder: str) -> None:
     else:
         group = distributed.group.WORLD
         results = {name: run(CASES[name], group) for ranks, name in RUNS if ranks == world}
+        if world == 2:
+            hidden, state = run_poisoned(group)
+            results["poisoned"] = {"hidden": hidden, **state.tensors()}
         try:
             run(Case("hidden", 2 * world - 1, {}), group)
         except ValueError as error:
@@ -226,6 +240,16 @@ def test_beside_data_parallel(results: Callable[[int], list[Any]]) -> None:
     truth = {name: p.grad for name, p in model.named_parameters()}
     for rank in results(4):
         assert_same(rank["mesh"], truth)
+
+
+def test_a_nan_stays_in_its_sequence(results: Callable[[int], list[Any]]) -> None:
+    hidden, state = run_poisoned(None)
+    for rank, own in zip(results(2), hidden.split(21, dim=1), strict=True):
+        found = dict(rank["poisoned"])
+        torch.testing.assert_close(found.pop("hidden"), own, equal_nan=True)
+        assert_same(found, state.tensors())
+    assert hidden[0, 20].isnan().all()
+    assert hidden.isnan().any(-1).sum() == 1
 
 
 def test_a_sequence_too_short_to_share(results: Callable[[int], list[Any]]) -> None:
