@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torch.distributed import ProcessGroup
 from torch.nn import functional
@@ -110,8 +111,9 @@ class ClassificationTask(Task):
             self.log(f"{stage}/accuracy/{name}", value, rank_zero_only=True)
         if not self.trainer.is_global_zero:
             return
+        fitting = self.trainer.state.fn == TrainerFn.FITTING
         content = {
-            "step": self.trainer.global_step if self.trainer.training else None,
+            "step": self.trainer.global_step if fitting else None,
             "checkpoint": str(self.trainer.ckpt_path) if self.trainer.ckpt_path else None,
             "accuracy": results["accuracy"].item(),
             "accuracy_by_class": per_class,

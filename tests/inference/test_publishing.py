@@ -156,6 +156,8 @@ def test_card_tells_what_the_run_recorded(tmp_path: Path, checkpoint: Path, save
     assert "None were recorded" in (other / "README.md").read_text()
     classes = (_export(checkpoint, "hf", tmp_path / "classifier") / "README.md").read_text()
     assert "ape, bear, cat" in classes
+    modes = {path.stat().st_mode for path in folder.iterdir()}
+    assert len(modes) == 1  # what the umask says, not what safetensors does
 
 
 def test_what_mamba_ssm_cannot_hold(tmp_path: Path, checkpoint: Path, save_model, capsys) -> None:

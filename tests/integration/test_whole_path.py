@@ -48,6 +48,22 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_the_exported_card_has_the_run_s_accuracy(folder: Path) -> None:
+    checkpoint, out = folder / "run" / "checkpoints" / "last.ckpt", folder / "exported"
+    _genomamba("export", checkpoint, "--to", "safetensors", "--output", out)
+    accuracy = json.loads((folder / "run" / "valid.json").read_text())["accuracy"]
+    card = (out / "README.md").read_text()
+    assert f"| accuracy | {accuracy} |" in card
+    assert "| step | 40 |" in card
+    _genomamba("import", out, "--output", folder / "back.ckpt")
+    fasta = sorted((folder / "clade").glob("*.fa"))[0]
+    tables = []
+    for number, path in enumerate((checkpoint, folder / "back.ckpt")):
+        tables.append(folder / f"{number}.npy")
+        _genomamba("embed", path, fasta, "--window", 9999, "--output", tables[-1])
+    assert tables[0].read_bytes() == tables[1].read_bytes()
+
+
 def test_classify_tells_held_out_chromosomes_apart(folder: Path) -> None:
     fasta = sorted((folder / "clade").glob("*.fa"))
     checkpoint = folder / "run" / "checkpoints" / "last.ckpt"

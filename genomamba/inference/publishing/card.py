@@ -24,13 +24,13 @@ print(logits[0, -1].softmax(-1).tolist())
 _CLASSIFIER_EXAMPLE = """\
 from safetensors.torch import load_file
 from transformers import AutoModel, AutoTokenizer
-folder, sequence = ".", "ACGTTGCA" * 16
-model, tokenizer = AutoModel.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
-head, info = load_file(f"{folder}/classifier.safetensors"), model.config.genomamba
-hidden = model(**tokenizer(sequence, return_tensors="pt")).last_hidden_state
+model, tokenizer = AutoModel.from_pretrained("."), AutoTokenizer.from_pretrained(".")
+head, info = load_file("classifier.safetensors"), model.config.genomamba
+hidden = model(**tokenizer("ACGTTGCA" * 16, return_tensors="pt")).last_hidden_state
 a, g = (hidden @ head["gate_proj.weight"].T).chunk(2, dim=-1)
-z = ((a.sigmoid() * a * g)POOL - head["running_mean"]) / (head["running_var"] + 1e-12).sqrt()
-logits = (zFACTOR @ head["out_proj.weight"].T + head["out_proj.bias"]) / info.get("temperature", 1)
+pooled = (a.sigmoid() * a * g)POOL
+z = (pooled - head["running_mean"]) / (head["running_var"] + 1e-12).sqrt()FACTOR
+logits = (z @ head["out_proj.weight"].T + head["out_proj.bias"]) / info.get("temperature", 1)
 print(dict(zip(info["classes"], logits[0].softmax(-1).tolist())))
 """
 _POOLING = {
@@ -65,9 +65,11 @@ def find_metrics(path: Path, step: int | None) -> tuple[str, dict[str, Any]] | N
         for folder in (path.parent, path.parent.parent):
             try:
                 found = json.loads((folder / name).read_text(encoding="utf-8"))
-                tested = found["checkpoint"]
-                about = Path(tested).resolve() == path if tested else found["step"] == step
-                if about and step is not None:
+                if found["step"] is not None:  # what training began with is in "checkpoint"
+                    about = found["step"] == step
+                else:
+                    about = Path(found["checkpoint"]).resolve() == path
+                if about:
                     return name, found
             except (OSError, ValueError, KeyError, TypeError):
                 continue  # no such file, or another program's
@@ -95,8 +97,8 @@ def model_card(
     kind = "sequence classifier" if classifier else "next-base model"
     lines = [*head, "---", "", f"# Mamba {kind} of DNA", ""]
     lines += [
-        f"{config.n_layer} blocks of width {config.d_model}, state {config.d_state}, one token a "
-        "base: A, C, G, T, N are 0 to 4. Causal: reads one strand, left to right.",
+        f"Width {config.d_model}, depth {config.n_layer}, state {config.d_state}. One token a "
+        "base: A, C, G, T, N are 0 to 4. Causal: it reads one strand, left to right.",
         "",
     ]
     if layout == "safetensors":

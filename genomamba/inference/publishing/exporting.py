@@ -62,6 +62,8 @@ def export_checkpoint(checkpoint_path: Path, layout: str, output: Path) -> None:
         metrics = find_metrics(checkpoint_path, step)
         card = model_card(layout, meta, published, metrics)
         (folder / "README.md").write_text(card, encoding="utf-8")
+        for path in folder.iterdir():  # safetensors makes files that nobody else may read
+            path.chmod((folder / "README.md").stat().st_mode)
 
 
 def _export_safetensors(folder: Path, weights: dict[str, torch.Tensor], record: Any) -> None:

@@ -54,7 +54,9 @@ def config_fields(config: MambaConfig) -> dict[str, Any]:
         )
     ours = config.as_dict() | {"dt_rank": config.rank}
     return {
-        **{name: ours[name] for name in MODEL_FIELDS},
+        **{name: ours[name] for name in MODEL_FIELDS if name != "tie_embeddings"},
+        # Its default, and a field that its first versions lack.
+        **({} if config.tie_embeddings else {"tie_embeddings": False}),
         "ssm_cfg": {name: ours[name] for name in MIXER_FIELDS},
         "rms_norm": True,
         "fused_add_norm": True,
