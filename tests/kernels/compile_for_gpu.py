@@ -2,7 +2,7 @@
 
     python compile_for_gpu.py [--all]
 
-Triton's interpreter runs a kernel as Python: it accepts what the compiler refuses, and knows nothing
+Triton's interpreter runs a kernel as Python: it accepts what the compiler refuses and knows nothing
 of registers. So here operators run on small CPU tensors, and every launch is replaced by a
 compilation for sm_90. Prints a line a kernel: its name, registers and bytes of stack a thread.
 `--all` takes minutes: every operator, packed float32 data of odd shapes, too.
@@ -131,7 +131,7 @@ def run(
 
 
 def main() -> None:
-    JITFunction.run = compile_instead
+    JITFunction.run = compile_instead  # pyright: ignore
     every = "--all" in sys.argv
     run(torch.bfloat16, 256, 256, 16, None, every)
     if every:
