@@ -61,38 +61,35 @@ def signal_in(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return at
 
 
-@pytest.mark.parametrize(
-    ("where", "number", "step"),
-    [
-        ("training_step", 1, 1),
-        ("training_step", 4, 2),  # the last part of a step, and of a stage
-        ("training_step", 5, 3),  # the first part; a validation follows the step
-        ("validation_step", 1, 3),
-        ("training_step", 10, 5),
-    ],
-)
+# In which call a signal comes, the last step that is made, and the examples seen by then.
+MOMENTS = [
+    ("training_step", 1, 1, 24),
+    ("training_step", 4, 2, 48),  # the last part of a step, and of a stage
+    ("training_step", 5, 3, 60),  # the first part; a validation follows the step
+    ("validation_step", 1, 3, 60),
+]
+
+
 def test_a_stopped_and_continued_run_is_the_uninterrupted_one(
-    genomamba: Callable[..., int],
-    signal_in: Callable[..., None],
-    where: str,
-    number: int,
-    step: int,
+    genomamba: Callable[..., int], signal_in: Callable[..., None]
 ) -> None:
     arguments = (*LONG, *ACCUMULATED, "--checkpoint.every_n_train_steps=100")
     assert genomamba("fit", "--run", "whole", *arguments) == 0
-    signal_in(where, number, signal.SIGUSR1 if number == 4 else signal.SIGTERM)
-    assert genomamba("fit", "--run", "r", *arguments) == EXIT_STOPPED
-    stopped = checkpoint("r")
-    assert stopped["global_step"] == step
-    seen = stopped["SpeciesDataModule"]["examples_seen"]
-    assert seen == {1: 24, 2: 48, 3: 60, 5: 72}[step]
-    assert genomamba("fit", "--run", "r", *arguments, "--ckpt_path", "last") == 0
-    whole, resumed = checkpoint("whole"), checkpoint("r")
-    for name, weight in whole["state_dict"].items():
-        assert torch.equal(weight, resumed["state_dict"][name]), name
-    assert str(whole["optimizer_states"]) == str(resumed["optimizer_states"])
-    assert whole["SpeciesDataModule"] == resumed["SpeciesDataModule"]
-    assert read_metrics("r/metrics.csv") == read_metrics("whole/metrics.csv")
+    whole, metrics = checkpoint("whole"), read_metrics("whole/metrics.csv")
+    for where, number, step, seen in MOMENTS:
+        run = f"{where}{number}"
+        signal_in(where, number, signal.SIGUSR1 if number == 4 else signal.SIGTERM)
+        assert genomamba("fit", "--run", run, *arguments) == EXIT_STOPPED
+        stopped = checkpoint(run)
+        assert stopped["global_step"] == step
+        assert stopped["SpeciesDataModule"]["examples_seen"] == seen
+        assert genomamba("fit", "--run", run, *arguments, "--ckpt_path", "last") == 0
+        resumed = checkpoint(run)
+        for name, weight in whole["state_dict"].items():
+            assert torch.equal(weight, resumed["state_dict"][name]), (run, name)
+        assert str(whole["optimizer_states"]) == str(resumed["optimizer_states"])
+        assert whole["SpeciesDataModule"] == resumed["SpeciesDataModule"]
+        assert read_metrics(f"{run}/metrics.csv") == metrics
 
 
 def test_a_signal_in_the_last_step_changes_nothing(
