@@ -246,6 +246,24 @@ def test_foreign_and_inconsistent_folders(tmp_path: Path, save_model, capsys, mi
     assert not (tmp_path / "back.ckpt").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("pooling", "max"), ("pooling", "absent"), ("temperature", "hot")]
+)
+def test_damaged_records_of_classifiers(
+    tmp_path: Path, checkpoint: Path, capsys, name: str, value: str
+) -> None:
+    folder = _export(checkpoint, "hf", tmp_path / "out")
+    record = _json(folder / "config.json")["genomamba"] | {name: value}
+    record = {key: value for key, value in record.items() if value != "absent"}
+    _edit(folder / "config.json", genomamba=record)
+    capsys.readouterr()
+    assert _import(folder, tmp_path / "back.ckpt") == 2
+    message = capsys.readouterr().err
+    assert name in message
+    assert str(folder) in message
+    assert not (tmp_path / "back.ckpt").exists()
+
+
 def test_a_pickle_that_runs_code_is_refused(tmp_path: Path, save_model, capsys) -> None:
     folder = _export(save_model(), "mamba-ssm", tmp_path / "out")
     torch.save({"x": Path("x")}, folder / "pytorch_model.bin")

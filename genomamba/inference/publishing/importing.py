@@ -20,7 +20,7 @@ from genomamba.inference.publishing import huggingface, mamba_ssm
 from genomamba.inference.publishing.exporting import CLASSIFIER, PUBLISHED, RECORD, WEIGHTS
 from genomamba.models import MambaConfig
 from genomamba.models.config import RUN_FIELDS
-from genomamba.training.checkpoint import FORMAT_VERSION, META_KEY, MODEL_PREFIX, model_of
+from genomamba.training.checkpoint import FORMAT_VERSION, META_KEY, MODEL_PREFIX, load_model
 from genomamba_data_prep.atomic import atomic_file
 from genomamba_data_prep.errors import InputError
 
@@ -51,9 +51,13 @@ def import_folder(folder: Path, output: Path) -> dict[str, Any]:
         "global_step": 0,
         "pytorch-lightning_version": version("lightning"),
     }
-    model_of(checkpoint, folder)  # checks names and shapes
     with atomic_file(output) as temporary:
         torch.save(checkpoint, temporary)
+        try:
+            load_model(temporary)  # all that is checked when a checkpoint is opened
+        except (KeyError, TypeError, ValueError) as error:
+            what = error.what if isinstance(error, InputError) else f"damaged record: {error!r}"
+            raise InputError(what, file=folder, fix="Export it or copy it again") from error
     return meta
 
 
