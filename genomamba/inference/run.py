@@ -4,34 +4,25 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import ExitStack, closing
-from itertools import islice
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from genomamba.inference.budget import Budget
 from genomamba.inference.classifier import WindowClassifier
 from genomamba.inference.finish import DONE, HALVED, PROBLEMS, disk_errors, finish
-from genomamba.inference.inputs import find_sources, source_names, spool_pipes
+from genomamba.inference.inputs import Source, find_sources, source_names, spool_pipes
 from genomamba.inference.job import Job
-from genomamba.inference.journal import Journal
 from genomamba.inference.options import Options
 from genomamba.inference.parts import Parts
-from genomamba.inference.plan import array_slice
-from genomamba.inference.prefetch import prefetched
-from genomamba.inference.reading import read_pieces
-from genomamba.inference.scan import Record, Scan, check_unchanged, scan
-from genomamba.inference.streams_job import classify_streams
-from genomamba.inference.windows_job import classify_windows
+from genomamba.inference.scan import Record, scan
+from genomamba.inference.work import work
 from genomamba.models import MambaForClassification
 from genomamba.training.checkpoint import load_model
 from genomamba_data_prep.errors import InputError
-from genomamba_data_prep.progress import Progress
 
 LONGER = 4  # a stream's length / training's, beyond which there is a warning
 
@@ -84,6 +75,7 @@ def classify_files(args: argparse.Namespace) -> int:
         device = choose_device(args.device)
         model, meta = load_classifier(args.checkpoint)
         options = make_options(args, meta["length"], device)
+        _check_labels(sources, meta["classes"], args.samples)
         if args.track is not None and args.track.suffix == ".bedgraph":
             _check_names(found.records)
         outputs = {"windows": args.windows_output, "track": args.track}
@@ -95,7 +87,7 @@ def classify_files(args: argparse.Namespace) -> int:
         classifier = WindowClassifier(model, len(meta["classes"]), device, temperature)
         journal = stack.enter_context(parts.open(job.as_dict(), args.shard))
         with disk_errors(parts):
-            halved = _work(parts, job, found, classifier, journal, args.shard)
+            halved = work(parts, job, found, classifier, journal, args.shard)
             if args.shard is None:
                 finish(parts, job)
             else:
@@ -130,6 +122,18 @@ def make_options(args: argparse.Namespace, length: int, device: torch.device) ->
     )
 
 
+def _check_labels(sources: Sequence[Source], classes: Sequence[str], sheet: Path | None) -> None:
+    """That the sheet's labels are classes of the checkpoint."""
+    foreign = sorted({source.label for source in sources} - {"", *classes})
+    if foreign:
+        raise InputError(
+            f"labels that are none of the checkpoint's classes {', '.join(classes)}: "
+            f"{', '.join(foreign)}",
+            file=sheet,
+            fix="Use the checkpoint that knows them, or leave the label empty",
+        )
+
+
 def _check_names(records: Sequence[Record]) -> None:
     """bedGraph has a column for the record's name and none for the sample's."""
     names = Counter(record.name for record in records if not record.reason)
@@ -154,53 +158,3 @@ def _warnings(job: Job, length: int) -> list[str]:
         f"training, the first is {longer[0].name} with {longer[0].length:,}: whether the model "
         "holds so far nobody has measured; compare --mode windows"
     ]
-
-
-def _work(
-    parts: Parts,
-    job: Job,
-    found: Scan,
-    classifier: WindowClassifier,
-    journal: Journal,
-    task: tuple[int, int] | None,
-) -> bool:
-    """Classify the shards that are not done; returns whether the budget had to be halved."""
-    plan, options = job.plan, job.options
-    mine = array_slice(len(plan.shards), *(task or (1, 1)))
-    done = parts.done()
-    todo = [index for index in mine if index not in done]
-    halvings = [e["max_bases"] for e in journal.entries if e["event"] == "halved"]
-    budget = Budget(
-        min(halvings, default=options.max_bases), lambda n: journal.write("halved", max_bases=n)
-    )
-    journal.write("start", shards=len(mine), done=len(mine) - len(todo))
-    spans = [span for index in todo for span in plan.shards[index]]
-    pieces = read_pieces(job.sources, plan.records, spans, options.pieces)
-    total = sum(plan.records[span.record].length for span in spans)
-    with (
-        Progress("classifying, bases", total) as progress,
-        closing(prefetched(pieces, options.max_bases)) as stream,
-    ):
-        for index in todo:
-            begin = time.monotonic()
-            shard = plan.shards[index]
-            of_shard = islice(stream, sum(span.last - span.first for span in shard))
-            if options.mode == "windows":
-                results = classify_windows(of_shard, classifier, options, budget, progress.advance)
-            else:
-                results = classify_streams(
-                    of_shard,
-                    plan.records,
-                    classifier,
-                    options,
-                    budget,
-                    progress.advance,
-                    parts.path,
-                )
-            for source in sorted({plan.records[span.record].source for span in shard}):
-                check_unchanged(job.sources[source], found.signatures[source])
-            digest = parts.write(index, results)
-            seconds = round(time.monotonic() - begin, 3)
-            journal.write("shard", shard=index, sha256=digest, seconds=seconds)
-    journal.write("end")
-    return budget.bases < options.max_bases

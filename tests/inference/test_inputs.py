@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from genomamba.cli import main
+from genomamba.inference import schema
 from genomamba.inference.fasta_records import pieces, split_records
 from genomamba.inference.inputs import find_sources, sample_name
 from genomamba.inference.plan import array_slice
@@ -78,7 +79,9 @@ def test_folders_patterns_and_names(tmp_path: Path) -> None:
         find_sources([str(tmp_path / "empty")], None)
 
 
-def test_a_sample_sheet_names_samples_and_labels(classify, tmp_path: Path, write_fasta) -> None:
+def test_a_sample_sheet_names_samples_and_labels(
+    classify, tmp_path: Path, write_fasta, capsys
+) -> None:
     write_fasta({"r": 100}, "one.fa")
     write_fasta({"r": 80}, "two.fa", seed=1)
     sheet = tmp_path / "sheet.tsv"
@@ -87,6 +90,9 @@ def test_a_sample_sheet_names_samples_and_labels(classify, tmp_path: Path, write
     rows = _table(tmp_path)[["sample", "file", "record", "label"]].values.tolist()
     one, two = str(tmp_path / "one.fa"), str(tmp_path / "two.fa")
     assert rows == [["S1", one, "r", "ape"], ["S2", two, "r", ""]]
+    sheet.write_text("sample\tpath\tlabel\nS1\tone.fa\twolf\n")
+    assert classify("--samples", sheet) == 2
+    assert "wolf" in capsys.readouterr().err
 
 
 def test_a_name_in_two_files_of_a_sample_is_refused(
@@ -218,3 +224,9 @@ def test_reading_ahead_keeps_order_and_errors() -> None:
     ahead = prefetched(iter(some), 1)
     assert next(ahead) is some[0]
     ahead.close()  # does not hang though the queue is full
+
+
+def test_the_documentation_has_every_column() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "classify.md").read_text()
+    names = list(schema.record_schema([]).names)
+    assert [name for name in names if f"| `{name}` |" not in text] == []
