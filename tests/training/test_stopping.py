@@ -180,13 +180,13 @@ def test_a_signal_to_all_processes_spares_the_loaders(data: Any, tmp_path: Path)
         start_new_session=True,
     )
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 240
         while len(read_metrics(tmp_path / "runs/default/metrics.csv")) < 5:
             assert run.poll() is None, "the run ended before its signal"
             assert time.monotonic() < deadline
             time.sleep(0.05)
         os.killpg(run.pid, signal.SIGTERM)
-        _, stderr = run.communicate(timeout=60)
+        _, stderr = run.communicate(timeout=240)
     finally:
         run.kill()
     assert run.returncode == EXIT_STOPPED, stderr
