@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import os
-import subprocess
-import sys
+import runpy
 from pathlib import Path
 from types import ModuleType
 
@@ -117,7 +117,7 @@ def test_generation_config_keeps_n_out(tmp_path: Path, transformers: ModuleType)
 
 @pytest.mark.parametrize("pooling", ["mean", "last"])
 def test_classifier_by_the_example_in_its_card(
-    tmp_path: Path, transformers: ModuleType, checkpoint: Path, pooling: str
+    tmp_path: Path, transformers: ModuleType, checkpoint: Path, pooling: str, monkeypatch, capsys
 ) -> None:
     content = torch.load(checkpoint, weights_only=True)
     content["genomamba"] |= {"pooling": pooling, "temperature": 1.5}
@@ -127,15 +127,14 @@ def test_classifier_by_the_example_in_its_card(
     card = (folder / "README.md").read_text()
     example = card.split("```python\n")[1].split("```")[0]
     assert len(example.splitlines()) == 10
-    done = subprocess.run(
-        [sys.executable, "-c", example], cwd=folder, capture_output=True, text=True, check=True
-    )
+    (folder / "example.py").write_text(example)
+    monkeypatch.chdir(folder)
+    capsys.readouterr()
+    runpy.run_path("example.py")
     model, meta = load_model(checkpoint)
     tokens = torch.tensor([[0, 1, 2, 3, 3, 2, 1, 0] * 16])  # the example's ACGTTGCA
     with torch.no_grad():
         expected = (model(tokens)[0] / 1.5).softmax(-1).tolist()
-    found = dict(
-        pair.split(": ") for pair in done.stdout.strip("{}\n").replace("'", "").split(", ")
-    )
+    found = ast.literal_eval(capsys.readouterr().out)
     assert list(found) == meta["classes"]
-    assert [float(value) for value in found.values()] == pytest.approx(expected, abs=1e-5)
+    assert list(found.values()) == pytest.approx(expected, abs=1e-5)
