@@ -262,11 +262,12 @@ def _write(args: argparse.Namespace, evaluation: Evaluation) -> None:
 
 def _say(args: argparse.Namespace, evaluation: Evaluation) -> None:
     for result in evaluation.results:
+        if result.quantity == "prefix":
+            continue
         accuracy = result.measurement.accuracy
         interval = "" if accuracy.low is None else f" ({accuracy.low:.3f} to {accuracy.high:.3f})"
-        kind = "" if result.quantity == "manifest" else f", first {result.length:,} bases"
         print(
-            f"{result.manifest.path.name}{kind}: accuracy {accuracy.value:.3f}{interval}, "
+            f"{result.manifest.path.name}: accuracy {accuracy.value:.3f}{interval}, "
             f"{result.measurement.windows:,} windows, {result.measurement.loci:,} loci",
             file=sys.stderr,
         )

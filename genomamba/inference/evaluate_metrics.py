@@ -4,6 +4,8 @@ Windows of one locus are dependent, in all species: the sequence is orthologous 
 So whole loci are drawn again, never windows. Standard errors and quantiles are the audit's (see
 ``genomamba_data_prep.audit.accuracy``): the bootstrap's error over G loci times sqrt(G / (G - 1))
 and Student's t with G - 1 degrees of freedom. A class or a bin counts the loci that have any of it.
+Where all windows of all loci are right, or all wrong, nothing varies that could be resampled; the
+interval is Wilson's then, with loci as the trials.
 
 Letters: B windows, C classes, G loci, R replicates, F sums, K figures.
 """
@@ -16,10 +18,12 @@ import numpy as np
 import numpy.typing as npt
 
 from genomamba_data_prep.audit.accuracy import MIN_LOCI, REPLICATES
+from genomamba_data_prep.intervals import wilson
 from genomamba_data_prep.manifests import Manifest
 
 BINS = 15  # of the confidence, of equal width, as in Guo et al. 2017
-LOCUS = 1_000_000  # bases of a record that count as one locus, if windows are not a fourth of it
+LOCUS = 1_000_000  # bases of a record that count as one locus; four windows if that is more
+NOT_PROPORTIONS = (1, 2, 3)  # places of log loss, Brier score and ECE among the figures
 CHUNK = 1 << 22  # numbers of the resampling held at a time
 
 Floats = npt.NDArray[np.float64]
@@ -191,9 +195,12 @@ def _estimates(values: Floats, errors: Floats, shared: Ints, limits: Floats) -> 
 
     half = t.ppf(0.975, np.maximum(shared - 1, 1)) * errors
     found = []
-    for value, h, limit in zip(values.tolist(), half.tolist(), limits.tolist(), strict=True):
+    rows = zip(values.tolist(), half.tolist(), shared.tolist(), limits.tolist(), strict=True)
+    for i, (value, h, loci, limit) in enumerate(rows):
         if np.isnan(h):
             found.append(Estimate(value, None, None))
+        elif value in (0.0, 1.0) and i not in NOT_PROPORTIONS:
+            found.append(Estimate(value, *wilson(loci * int(value), loci)))
         else:
             found.append(Estimate(value, max(0.0, value - h), min(limit, value + h)))
     return found

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -39,16 +40,19 @@ def html_page(evaluation: Evaluation) -> str:
         key_figures(
             {
                 f"accuracy at {drawn[-1].length:,} bp": f"{longest.accuracy.value:.3f}",
-                "95 % interval": _interval(longest.accuracy),
+                "95 % interval": _interval(longest.accuracy, 2).replace(" ", ""),
                 "chance": f"{1 / n:.3f}",
                 "calibration error (ECE)": f"{longest.ece.value:.3f}",
-                "temperature": f"{evaluation.temperature:.3f}",
             }
         ),
         _accuracy(evaluation),
         _by_class(evaluation),
-        *(_at_length(evaluation, result) for result in reversed(drawn)),
         _calibration(evaluation),
+        _at_length(evaluation, drawn[-1]),
+        *(
+            _details(_title(result), _at_length(evaluation, result))
+            for result in reversed(drawn[:-1])
+        ),
         _inputs(evaluation),
     ]
     splits = sorted({result.manifest.origin.split for result in drawn})
@@ -68,6 +72,22 @@ def _of(evaluation: Evaluation, quantity: Quantity) -> list[Result]:
 def _prefixes_of_longest(evaluation: Evaluation) -> list[Result]:
     found = _of(evaluation, "prefix")
     return [result for result in found if result.manifest is found[-1].manifest]
+
+
+def _details(summary: str, content: str) -> str:
+    return f"<details><summary>{escape(summary)}</summary>\n{content}\n</details>"
+
+
+def _tables(
+    evaluation: Evaluation, header: Sequence[str], cells: Callable[[Result], Sequence[str]]
+) -> list[str]:
+    """A row a manifest; and, to be unfolded, one a prefix that is shorter than its windows."""
+    shorter = [r for r in _of(evaluation, "prefix") if r.length < r.manifest.length]
+    found = []
+    for kind, results in (("manifest", _of(evaluation, "manifest")), ("prefixes of", shorter)):
+        rows = [(r.manifest.path.name, f"{r.length:,}", *cells(r)) for r in results]
+        found.append(table((kind, "bases", *header), rows))
+    return [found[0], _details("The prefixes", found[1])] if shorter else found[:1]
 
 
 def _series(name: str, style: str, x: Sequence[float], found: Sequence[Estimate]) -> Series:
@@ -105,7 +125,7 @@ def _accuracy(evaluation: Evaluation) -> str:
         Series("chance", "chance", [x.low, x.high], [chance, chance]),
         _manifests("windows drawn at each length", drawn),
     ]
-    text = "The longer a window, the more it tells."
+    text = "The fraction of windows whose most probable species is the true one."
     if prefixes:
         shown = _prefixes_of_longest(evaluation)
         window = shown[-1].manifest.length
@@ -123,21 +143,15 @@ def _accuracy(evaluation: Evaluation) -> str:
             "once. The table has those of every manifest."
         )
     chart = line_chart("Accuracy by length", x, linear_axis("accuracy", 0, 1), lines)
-    header = ("bases", "of", "windows", "loci", "accuracy", "95 % interval", "log loss", "ECE")
-    cells = [
-        (
-            f"{r.length:,}",
-            _origin(r),
-            f"{r.measurement.windows:,}",
-            f"{r.measurement.loci:,}",
-            f"{r.measurement.accuracy.value:.3f}",
-            _interval(r.measurement.accuracy),
-            f"{r.measurement.log_loss.value:.3f}",
-            f"{r.measurement.ece.value:.3f}",
-        )
-        for r in [*drawn, *prefixes]
-    ]
-    return section("Accuracy by length", text, figure(chart, INTERVAL), table(header, cells))
+
+    def cells(result: Result) -> Sequence[str]:
+        found = result.measurement
+        accuracy = f"{found.accuracy.value:.3f}"
+        return f"{found.windows:,}", f"{found.loci:,}", accuracy, _interval(found.accuracy)
+
+    header = ("windows", "loci", "accuracy", "95 % interval")
+    drawing = [figure(chart, INTERVAL)] if len(x.ticks) > 1 else []
+    return section("Accuracy by length", text, *drawing, *_tables(evaluation, header, cells))
 
 
 def _manifests(name: str, results: Sequence[Result]) -> Series:
@@ -146,14 +160,10 @@ def _manifests(name: str, results: Sequence[Result]) -> Series:
     )
 
 
-def _origin(result: Result) -> str:
-    if result.quantity == "manifest":
-        return result.manifest.path.name
-    return f"prefixes, {result.manifest.path.name}"
-
-
-def _interval(estimate: Estimate) -> str:
-    return "–" if estimate.low is None else f"{estimate.low:.3f} – {estimate.high:.3f}"
+def _interval(estimate: Estimate, digits: int = 3) -> str:
+    if estimate.low is None:
+        return "–"
+    return f"{estimate.low:.{digits}f} – {estimate.high:.{digits}f}"
 
 
 def _by_class(evaluation: Evaluation) -> str:
@@ -162,35 +172,42 @@ def _by_class(evaluation: Evaluation) -> str:
     elements = []
     if len(drawn) > 1 and len(classes) <= COLOURS:
         x = _length_axis(drawn)
-        lines = [
-            _series(
-                name,
-                f"s{i + 1}",
-                [r.length for r in drawn],
-                [r.measurement.by_class[i] for r in drawn],
-            )
-            for i, name in enumerate(classes)
-        ]
+        lines = []
+        for i, name in enumerate(classes):
+            own = [(r.length, r.measurement.by_class[i].value) for r in drawn]
+            own = [(length, value) for length, value in own if not math.isnan(value)]
+            lengths, values = [length for length, _ in own], [value for _, value in own]
+            lines.append(Series(name, f"s{i + 1}", lengths, values, markers=True))
         chart = line_chart("Accuracy by class and length", x, linear_axis("accuracy", 0, 1), lines)
-        elements.append(figure(chart, INTERVAL))
-    header = ("bases", "of", *classes)
-    cells = [
-        (f"{r.length:,}", _origin(r), *(_with_interval(e) for e in r.measurement.by_class))
-        for r in evaluation.results
-    ]
-    return section("Accuracy by class", text, *elements, table(header, cells))
+        elements.append(figure(chart, "Their intervals are in the table."))
+    tables = _tables(
+        evaluation, classes, lambda result: [_plus_minus(e) for e in result.measurement.by_class]
+    )
+    return section("Accuracy by class", text, *elements, *tables)
+
+
+def _plus_minus(estimate: Estimate) -> str:
+    if estimate.low is None or estimate.high is None:
+        return "–" if math.isnan(estimate.value) else f"{estimate.value:.2f}"
+    half = max(estimate.value - estimate.low, estimate.high - estimate.value)
+    return f"{estimate.value:.2f} ± {half:.2f}"
 
 
 def _with_interval(estimate: Estimate) -> str:
-    value = "–" if estimate.value != estimate.value else f"{estimate.value:.3f}"
-    return value if estimate.low is None else f"{value} ({estimate.low:.2f} – {estimate.high:.2f})"
+    interval = "" if estimate.low is None else f" ({_interval(estimate)})"
+    return f"{estimate.value:.3f}{interval}"
+
+
+def _title(result: Result) -> str:
+    return f"At {result.length:,} bp: confusion and reliability"
 
 
 def _at_length(evaluation: Evaluation, result: Result) -> str:
     found = result.measurement
     used = [one for one in found.bins if one.windows]
+    shown = [one for one in used if one.accuracy.low is not None] or used
     reliability = _series(
-        "accuracy", "s1", [one.confidence for one in used], [one.accuracy for one in used]
+        "accuracy", "s1", [one.confidence for one in shown], [one.accuracy for one in shown]
     )
     chart = line_chart(
         f"Reliability at {result.length:,} bases",
@@ -210,16 +227,16 @@ def _at_length(evaluation: Evaluation, result: Result) -> str:
         for one in used
     ]
     return section(
-        f"At {result.length:,} bp: confusion and reliability",
+        _title(result),
         f"{result.manifest.path.name}, {found.windows:,} windows of {found.loci:,} loci. Rows are "
         "the true species, columns the predicted ones.",
         confusion_matrix(found.confusion, evaluation.classes),
         figure(
             chart,
-            f"Windows in {BINS} bins of the predicted class's probability; empty ones are left "
-            f"out. {INTERVAL}",
+            f"Windows in {BINS} bins of the predicted class's probability. Bars: 95 % intervals "
+            f"over loci; bins with windows of fewer than {MIN_LOCI} loci are in the table only.",
         ),
-        f"<details><summary>The {len(used)} bins</summary>{table(header, cells)}</details>",
+        _details("The bins", table(header, cells)),
     )
 
 
@@ -238,19 +255,13 @@ def _calibration(evaluation: Evaluation) -> str:
             f"{found.log_loss_after:.4f} with it. Figures on the same windows flatter it a little."
         )
         elements.append(f"<p>{escape(note)}</p>")
-    header = ("bases", "of", "log loss", "Brier score", "ECE")
-    cells = [
-        (
-            f"{r.length:,}",
-            _origin(r),
-            *(
-                _with_interval(e)
-                for e in (r.measurement.log_loss, r.measurement.brier, r.measurement.ece)
-            ),
-        )
-        for r in evaluation.results
-    ]
-    return section("Calibration", text, *elements, table(header, cells))
+
+    def cells(result: Result) -> Sequence[str]:
+        found = result.measurement
+        return [_with_interval(e) for e in (found.log_loss, found.brier, found.ece)]
+
+    tables = _tables(evaluation, ("log loss", "Brier score", "ECE"), cells)
+    return section("Calibration", text, *elements, *tables)
 
 
 def _inputs(evaluation: Evaluation) -> str:

@@ -46,10 +46,10 @@ def species_set(write_species_set: Callable[..., Path]) -> Path:
 
 @pytest.fixture
 def draw(species_set: Path) -> Callable[[int], Path]:
-    def draw(length: int, split: str = "valid") -> Path:
+    def draw(length: int, split: str = "valid", windows: int = 30) -> Path:
         path = species_set.parent / f"{split}-{length}.parquet"
         given = ["--splits", str(species_set.parent / "s.tsv"), "--split", split]
-        given += ["--length", str(length), "--windows", "30", "--uniform-records"]
+        given += ["--length", str(length), "--windows", str(windows), "--uniform-records"]
         given += ["--reverse-complement", "--output", str(path)]
         assert prepare(["manifest", str(species_set), *given]) == 0
         return path
@@ -138,6 +138,8 @@ def trained(species_set, checkpoint, model) -> tuple[Path, MambaForClassificatio
     labels = torch.arange(3).repeat_interleave(13)
     model = copy.deepcopy(model)
     torch.nn.init.zeros_(model.head.out_proj.weight)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name.startswith("head.out_proj"))
     optimizer = torch.optim.Adam(model.head.out_proj.parameters(), 0.05)
     for _ in range(20):
         torch.nn.functional.cross_entropy(model(windows), labels).backward()
@@ -179,6 +181,16 @@ def test_a_temperature_goes_into_the_checkpoint(draw, evaluate, species_set, tra
     options = ("--fit-temperature", third)
     assert evaluate(manifest, checkpoint=new, output="third.html", options=options) == 0
     assert load_model(third)[1]["temperature"] == best
+
+
+def test_classes_without_windows(draw, evaluate, species_set) -> None:
+    assert evaluate(draw(300, windows=1), draw(200, windows=2)) == 0
+    page = (species_set.parent / "out.html").read_text()
+    assert "nan" not in page
+    document = json.loads((species_set.parent / "out.json").read_text())
+    shorter, longer = (result["accuracy_by_class"] for result in document["results"])
+    assert shorter["bear"]["value"] is not None
+    assert longer["bear"] == {"value": None, "low": None, "high": None}
 
 
 def refused(run: Callable[[], int], capsys, folder: Path, *words: str) -> None:

@@ -14,6 +14,7 @@ from genomamba.inference.evaluate_temperature import fit_temperature, log_loss
 from genomamba.models import MambaConfig, MambaForClassification
 from genomamba_data_prep.audit.accuracy import score
 from genomamba_data_prep.errors import InputError
+from genomamba_data_prep.intervals import wilson
 
 
 @pytest.fixture(params=["mean", "last"])
@@ -140,3 +141,12 @@ def test_no_temperature_is_best() -> None:
         fit_temperature(-right, labels)
     with pytest.raises(InputError, match="say nothing"):
         fit_temperature(np.zeros((4, 2)), labels)
+
+
+def test_an_interval_where_nothing_varies() -> None:
+    labels = np.arange(40) % 2
+    logits = np.where(np.arange(2) == labels[:, None], 3.0, 0.0)
+    found = measure(logits, labels, np.arange(40) % 10)
+    low, high = wilson(10, 10)  # ten loci, not forty windows
+    assert (found.accuracy.value, found.accuracy.low, found.accuracy.high) == (1.0, low, high)
+    assert found.by_class[0].low == wilson(5, 5)[0]  # the even loci
