@@ -115,8 +115,9 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has seen enough: `genomamba ... | head`
         sys.stdout = None
         return 0
-    except OSError as error:  # unreadable file, full disk: the system's words name the file
-        print(f"genomamba: error: {error}", file=sys.stderr)
+    except OSError as error:  # unreadable file, full disk
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"genomamba: error: {where}{error.strerror or error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("genomamba: interrupted", file=sys.stderr)

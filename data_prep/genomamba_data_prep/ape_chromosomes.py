@@ -42,7 +42,8 @@ def common_names(headers: Sequence[tuple[str, str]], species: str | None = None)
         species: whose order the numbers are in, if they go up to 23 without 2A and 2B.
 
     Raises:
-        InputError: the apes' own order, and no species of `HOMOLOGUES`; two records of one name.
+        InputError: the apes' own order, and no species of `HOMOLOGUES`; an ape's chromosomes of
+            which neither order is sure; two records of one name.
     """
     found: dict[str, str] = {}
     described: dict[str, str] = {}
@@ -56,7 +57,14 @@ def common_names(headers: Sequence[tuple[str, str]], species: str | None = None)
         elif _MITOCHONDRION.search(description):
             found[name] = "M"
     numbers = set(described.values())
-    if "23" in numbers and not numbers & {"2A", "2B"}:
+    like_human = bool(numbers & {"2A", "2B"})
+    if species in HOMOLOGUES and numbers - {"1", "X", "Y"} and not (like_human or "23" in numbers):
+        raise InputError(
+            f"whether the chromosomes of {species} are numbered like human's, with 2A and 2B, or "
+            "in the ape's own order, up to 23, cannot be told: none of these is there",
+            fix="Give the FASTA of the whole assembly, or write the table by hand",
+        )
+    if "23" in numbers and not like_human:
         if species not in HOMOLOGUES:
             raise InputError(
                 "the chromosomes are numbered up to 23, as the apes' own order is, which differs "

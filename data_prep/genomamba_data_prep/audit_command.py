@@ -33,8 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--lengths",
-        metavar="BASES,...",
-        help="window lengths; default 1024,4096,...,1048576 as far as the intervals allow",
+        metavar="LIST",
+        help="window lengths, as in manifest; default 1024,4096,...,1048576 as far as the "
+        "intervals allow",
     )
     parser.add_argument("--seed", type=int, default=0, help="default 0")
     parser.add_argument(
@@ -62,10 +63,11 @@ def run(args: argparse.Namespace) -> int:
     from genomamba_data_prep import splits
     from genomamba_data_prep.audit.audit import Settings, run_audit
     from genomamba_data_prep.audit.verdict import judge
+    from genomamba_data_prep.manifest_command import read_lengths
     from genomamba_data_prep.species_set import SpeciesSet
 
     settings = Settings(
-        _lengths(args.lengths),
+        None if args.lengths is None else tuple(read_lengths(args.lengths)),
         args.seed,
         args.train_windows,
         args.test_windows,
@@ -88,17 +90,6 @@ def run(args: argparse.Namespace) -> int:
         print(f"{finding.level}: {finding.text}{advice}", file=sys.stderr)
     print(f"{html}: written, and {html.with_suffix('.json').name} beside it", file=sys.stderr)
     return 0
-
-
-def _lengths(text: str | None) -> tuple[int, ...] | None:
-    from genomamba_data_prep.errors import InputError
-
-    if text is None:
-        return None
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isascii() and part.isdigit() for part in parts):
-        raise InputError(f"expected --lengths as 1024,4096 and so on, got {text!r}")
-    return tuple(int(part) for part in parts)
 
 
 def _check_output(html: Path) -> None:

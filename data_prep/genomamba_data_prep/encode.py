@@ -6,7 +6,6 @@ writes: pages of a written memory map would count as the process's own.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from genomamba_data_prep.atomic import atomic_directory
+from genomamba_data_prep.atomic import DISK_FULL, atomic_directory
 from genomamba_data_prep.codes import BASE_BITS, SOFT_MASK, Codes, N
 from genomamba_data_prep.compression import BLOCK_BYTES, decompressed, raw_blocks
 from genomamba_data_prep.errors import InputError
@@ -34,7 +33,6 @@ from genomamba_data_prep.store import (
     Store,
 )
 
-DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 FastaPath = str | os.PathLike[str]
 
 

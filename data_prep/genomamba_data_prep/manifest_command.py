@@ -84,6 +84,14 @@ def run(args: argparse.Namespace) -> int:
     if args.windows < 1:
         raise InputError(f"expected --windows of at least 1, got {args.windows}")
     output = Path(args.output)
+    if output.exists() and output.is_dir() != (args.lengths is not None):
+        raise InputError(
+            "is a folder, and --length writes one file"
+            if output.is_dir()
+            else "is a file, and --lengths writes a folder of manifests",
+            file=output,
+            fix="Choose another --output",
+        )
     if args.lengths is None:
         outputs = {args.length: output}
     else:
@@ -121,8 +129,11 @@ def read_lengths(text: str) -> list[int]:
 
     def number(field: str) -> int:
         base, power, exponent = field.strip().partition("^")
-        if base.isdigit() and (not power or (base == "2" and exponent.isdigit())):
-            return 2 ** int(exponent) if power and int(exponent) < 63 else int(base)
+        if text.isascii() and base.isdigit():
+            if not power:
+                return int(base)
+            if base == "2" and exponent.isdigit() and int(exponent) < 63:
+                return 2 ** int(exponent)
         raise InputError(f"expected --lengths like 2^10..2^20 or 1024,2^14, got {text!r}")
 
     first, span, last = text.partition("..")

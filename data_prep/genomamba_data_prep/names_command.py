@@ -4,8 +4,8 @@
 
 Chromosomes get the name of their human homologue (chr1, chr2A, chrX): from names such as
 chr3_hap1_hsa4, or from descriptions such as "chromosome 3,". Where these are in the apes' own
-order, as in their telomere-to-telomere assemblies, --species says which. Other records keep their
-names.
+order, as in their telomere-to-telomere assemblies, --species says which; give the whole assembly,
+since a few chromosomes do not tell the order. Other records keep their names.
 """
 
 from __future__ import annotations
@@ -36,9 +36,10 @@ def run(args: argparse.Namespace) -> int:
     names = common_names(records, args.species)
     if not names:
         raise InputError(
-            "no header names a chromosome",
+            "no header names a chromosome beside the record's name",
             file=args.fasta,
-            fix="Write the table by hand: the columns record and name, separated by a tab",
+            fix="Records that are named after human's already, such as chr1, need no table; for "
+            "others write it by hand: the columns record and name, separated by a tab",
         )
     rows = [("record", "name"), *names.items()]
     content = "".join(f"{record}\t{name}\n" for record, name in rows).encode()

@@ -92,6 +92,8 @@ def _intervals(args: argparse.Namespace, species_set: SpeciesSet) -> list[Interv
             "expected one of --train/--valid/--test, --fractions, --bed or --intervals, "
             "--by-chromosome and --protocol"
         )
+    if args.within_records and not args.fractions:
+        raise InputError("--within-records is for --fractions: what share of each record?")
     if args.rename and not (args.bed or args.intervals):
         raise InputError("--rename is for the names in --bed and --intervals")
     lists = {split: _names(getattr(args, split)) for split in ("train", "valid", "test")}
@@ -164,6 +166,13 @@ def _report(splits: Splits, species_set: SpeciesSet) -> None:
                     f"{records} record(s)",
                     file=sys.stderr,
                 )
+    owner: dict[str, str] = {}
+    for species, store in species_set.stores.items():
+        other = owner.setdefault(store.digest, species)
+        if other != species:
+            print(
+                f"note: {other} and {species} are the same sequences: {store.path}", file=sys.stderr
+            )
     for species, count in left_out(splits, species_set).items():
         total = len(species_set.records(species))
         print(f"left out: {count} of {total} record(s) of {species}", file=sys.stderr)

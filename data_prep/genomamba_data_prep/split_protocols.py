@@ -90,8 +90,8 @@ def _sides(species_set: SpeciesSet, held_out: Mapping[str, Sequence[str]]) -> di
             number = chromosome(name)
             if number is None or number not in known:
                 raise InputError(
-                    f"--{split} names {name!r}, which is no chromosome of {species_set.path}",
-                    fix=nearest(name, known),
+                    f"{species_set.path} has no chromosome {name!r}, which is to be {split}",
+                    fix=f"--{split} NAME,... says which ones are. {nearest(name, known)}",
                 )
             if side.get(number, split) != split:
                 raise InputError(f"the chromosome {number} is in {side[number]} and in {split}")

@@ -30,10 +30,11 @@ def by_names(species_set: SpeciesSet, names: Mapping[str, Sequence[str]]) -> lis
     for split in SPLITS:
         for name in names.get(split, ()):
             if name not in known:
+                other = other_style(name, known)
                 raise InputError(
                     f"--{split} names the record {name!r}, which is in no species of "
                     f"{species_set.path}",
-                    fix=nearest(other_style(name, known) or name, known),
+                    fix=f"Did you mean {other}?" if other else nearest(name, known),
                 )
             if name in side:
                 raise InputError(f"the record {name!r} is in {side[name]} and in {split}")
@@ -111,7 +112,7 @@ def by_bed(
     """
     if species is not None and species not in species_set.classes:
         raise InputError(
-            f"--bed names the species {species!r}, which {species_set.path} has not",
+            f"the intervals are of the species {species!r}, which {species_set.path} has not",
             fix=nearest(species, species_set.stores),
         )
     candidates = species_set.classes if species is None else (species,)

@@ -14,10 +14,14 @@ def read_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Line number, from 1, and tab-separated fields of each line that is not blank.
 
     Raises:
-        InputError: not UTF-8 text.
+        InputError: cannot be read, or is not UTF-8 text.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise InputError(
+            f"cannot be read: {error.strerror}", file=path, fix="Check the path and its permissions"
+        ) from None
     except UnicodeDecodeError as error:
         raise InputError("not a text file in UTF-8", file=path, position=error.start + 1) from None
     # Not str.splitlines, for which form feeds and the like end lines, too.

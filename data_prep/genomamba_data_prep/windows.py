@@ -137,6 +137,8 @@ class WindowSampler:
             found = f"its longest record is {record} with {bases} bases"
         elif longest is None:
             found = "the split has none of it"
+        elif longest.end - longest.start >= self.length:
+            found = "those that are long enough lie in records of N only"
         else:
             found = f"the longest is {longest.record} {longest.start}-{longest.end}, "
             found += f"{longest.end - longest.start} bases"

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from genomamba_data_prep.atomic import atomic_directory, atomic_file
+from genomamba_data_prep.errors import InputError
 
 
 def test_file_appears_only_at_the_end(tmp_path: Path) -> None:
@@ -32,6 +36,37 @@ def test_failure_keeps_the_old_file_and_leaves_nothing_else(tmp_path: Path) -> N
         raise KeyboardInterrupt
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("atomic", [atomic_file, atomic_directory])
+def test_a_missing_folder_is_named(tmp_path: Path, atomic: Callable[..., Any]) -> None:
+    with (
+        pytest.raises(InputError, match=r"no such/table: .* does not exist.* mkdir -p '.*no such'"),
+        atomic(tmp_path / "no such" / "table"),
+    ):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("atomic", [atomic_file, atomic_directory])
+def test_a_folder_that_cannot_be_written_to_is_named(
+    tmp_path: Path, atomic: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)  # for root every folder is writable
+    with pytest.raises(InputError, match=r"table: .* not writable"), atomic(tmp_path / "table"):
+        pass
+
+
+def test_a_full_disk_is_named(tmp_path: Path) -> None:
+    def fail(number: int) -> None:
+        raise OSError(number, "without a file's name")
+
+    with pytest.raises(OSError, match="No space left") as full, atomic_file(tmp_path / "table"):
+        fail(errno.ENOSPC)
+    assert full.value.filename == str(tmp_path / "table")
+    with pytest.raises(OSError, match="without"), atomic_file(tmp_path / "table"):
+        fail(errno.EIO)
+    assert not list(tmp_path.iterdir())
 
 
 def test_permissions_follow_the_umask(tmp_path: Path) -> None:

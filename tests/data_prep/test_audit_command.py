@@ -79,7 +79,7 @@ def test_page_and_figures(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--lengths", "1024,x"], "expected --lengths as"),
+        (["--lengths", "1024,x"], "expected --lengths like"),
         (["--lengths", "40000"], "no window of 40000 bases of the species a<b"),
         (["--lengths", "15000"], "train split has a single window of 15000 bases"),
         (["--lengths", "3"], "at least 6 bases"),

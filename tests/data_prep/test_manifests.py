@@ -264,12 +264,34 @@ def test_a_manifest_for_each_length(path: Path, capsys: pytest.CaptureFixture[st
 
 
 @pytest.mark.parametrize(
-    "text", ["", "x", "2^", "3^2", "16..", "2^6..2^5", "100..2^9", "2^4..2^5..8"]
+    "text",
+    [
+        "",
+        "x",
+        "2^",
+        "3^2",
+        "16..",
+        "2^6..2^5",
+        "100..2^9",
+        "2^4..2^5..8",
+        "2^70",
+        "2^2^2",
+        "\u00b2",
+    ],
 )
 def test_refused_lengths(path: Path, text: str) -> None:
     options = ["--splits", str(path.parent / "splits.tsv"), "--windows", "9", "--output", "x"]
     with pytest.raises(InputError, match="expected --lengths"):
         prepare(["manifest", str(path), *options, "--lengths", text])
+
+
+@pytest.mark.parametrize("option", ["--length", "--lengths"])
+def test_a_file_is_not_a_folder(path: Path, option: str) -> None:
+    output = path.parent / "taken"
+    output.touch() if option == "--lengths" else output.mkdir()
+    options = ["--splits", str(path.parent / "splits.tsv"), "--windows", "9", option, "32"]
+    with pytest.raises(InputError, match="taken: is a f"):
+        prepare(["manifest", str(path), *options, "--output", str(output)])
 
 
 def test_no_window_fits(path: Path) -> None:

@@ -45,6 +45,15 @@ def test_orders(species: str, pairs: str) -> None:
         common_names(headers)
 
 
+def test_a_part_of_an_apes_assembly_does_not_tell_the_order() -> None:
+    headers = [(f"NC_{n}.2", f"Pan chromosome {n}, {TAIL}") for n in (1, 2, 3)]
+    with pytest.raises(InputError, match=r"chimpanzee .* cannot be told.* whole assembly"):
+        common_names(headers, "chimpanzee")
+    assert common_names(headers, "human")["NC_3.2"] == "chr3"
+    older = [*headers[:1], ("NC_2A.2", f"Pan chromosome 2A, {TAIL}"), *headers[2:]]
+    assert common_names(older, "chimpanzee")["NC_3.2"] == "chr3"
+
+
 def test_headers_of_other_kinds() -> None:
     names = common_names(
         [

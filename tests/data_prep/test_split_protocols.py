@@ -159,8 +159,8 @@ def test_hyenadnas_protocol(write_species_set: Write) -> None:
     ("options", "message"),
     [
         (("--by-chromosome",), "needs the validation chromosomes: --valid"),
-        (("--by-chromosome", "--valid", "chr3"), "--test names '14', which is no chromosome of"),
-        (("--by-chromosome", "--valid", "chrM"), "--valid names 'chrM', which is no chromosome"),
+        (("--by-chromosome", "--valid", "chr3"), "no chromosome '14', which is to be test"),
+        (("--by-chromosome", "--valid", "chrM"), "no chromosome 'chrM', .*--valid NAME"),
         (("--protocol", "hyenadna", "--train", "1"), "--train: .* the other chromosomes train"),
         (("--protocol", "hyenadna", "--by-chromosome"), "expected one of"),
         (("--protocol", "hyenadna", "--valid", "1", "--test", "chr1"), "1 is in valid and in test"),

@@ -123,13 +123,24 @@ def test_the_same_command_twice_writes_once(path: Path, capsys: pytest.CaptureFi
         (("--fractions", "0.5,0.2,0.2"), "sum 1"),
         (("--fractions", "1.2,-0.2,0"), "sum 1"),
         (("--fractions", "1,0,0", "--seed", "-1"), "seed"),
+        (("--train", "1", "--valid", "chr2"), r"'1', which is in no .*Did you mean chr1\?$"),
+        (("--train", "chr1", "--within-records"), "--within-records is for --fractions"),
         (("--bed", "gorilla=x.bed"), "species 'gorilla'"),
+        (("--bed", "human=nosuch.bed"), "nosuch.bed: cannot be read: No such file"),
     ],
 )
 def test_refused_options(path: Path, options: tuple[str, ...], message: str) -> None:
     with pytest.raises(InputError, match=message):
         split(path, *options)
     assert not (path.parent / "splits.tsv").exists()
+
+
+def test_one_genome_under_two_names_is_noted(
+    write_species_set: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    genome = {"chr1": "ACGT", "chr2": "CCGT"}
+    split(write_species_set({"human": genome, "chimp": genome}), "--train", "chr1")
+    assert "note: human and chimp are the same sequences" in capsys.readouterr().err
 
 
 def test_too_few_records(write_species_set: Callable[..., Path]) -> None:

@@ -228,6 +228,13 @@ def test_refused_arguments(
         WindowSampler(species_set, whole(), **{"length": 50, "seed": 0} | options)  # type: ignore[arg-type]
 
 
+def test_a_record_of_n_only_is_not_called_short(write_species_set: Callable[..., Path]) -> None:
+    species_set = SpeciesSet.read(write_species_set({"human": {"chr1": "N" * 90, "chr2": "ACGT"}}))
+    intervals = [Interval("human", "chr1", 0, 90, "train")]
+    with pytest.raises(InputError, match="long enough lie in records of N only"):
+        WindowSampler(species_set, intervals, 50, seed=0)
+
+
 def test_nothing_but_n_is_given_up(species_set: SpeciesSet) -> None:
     intervals = [i._replace(start=400, end=900) for i in whole() if i.record == "chr1"]
     sampler = WindowSampler(species_set, intervals, 100, seed=0)
