@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from genomamba.cli import main
 from genomamba.inference.budget import Budget
@@ -14,6 +15,7 @@ from genomamba.inference.parts import Results
 from genomamba.inference.reading import Piece
 from genomamba.inference.windows_job import classify_windows
 from genomamba_data_prep.codes import Codes, N
+from genomamba_data_prep.fasta import read_fasta
 
 CLASSES = ["prob_ape", "prob_bear", "prob_cat"]
 WINDOW = 10
@@ -96,7 +98,7 @@ def test_a_record_has_the_same_prediction_alone_and_in_any_batch(
 
 
 def test_a_record_has_the_mean_log_probability_of_its_windows(
-    tmp_path: Path, checkpoint: Path, write_fasta
+    tmp_path: Path, checkpoint: Path, write_fasta, model
 ) -> None:
     fasta, windows = write_fasta({"a": 300, "b": 64}), tmp_path / "w.tsv"
     track = tmp_path / "t.parquet"
@@ -105,6 +107,12 @@ def test_a_record_has_the_mean_log_probability_of_its_windows(
     rows = pd.read_parquet(track)
     assert rows["start"].tolist() == [0, 64, 128, 192, 236, 0]
     scores = rows[[f"log_{name}" for name in CLASSES]]
+    records = {record.name: record.codes for record in read_fasta(fasta)}
+    for (_, row), found in zip(rows.iterrows(), scores.to_numpy(), strict=True):
+        codes = records[row["record"]][row["start"] : row["end"]].astype(np.int64)
+        with torch.no_grad():
+            own = model(torch.from_numpy(codes)[None]).log_softmax(-1)[0]
+        np.testing.assert_allclose(np.exp(found), own.exp(), atol=1e-5)
     mean = np.exp(scores.groupby(rows["record"]).mean())
     expected = mean.div(mean.sum(axis=1), axis=0).to_numpy()
     np.testing.assert_allclose(table[CLASSES], expected, atol=2e-6)
