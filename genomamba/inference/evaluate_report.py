@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from html import escape
-from typing import TYPE_CHECKING
 
 from genomamba.inference.evaluate_metrics import BINS, Estimate
+from genomamba.inference.evaluate_results import Evaluation, Quantity, Result
 from genomamba_data_prep.audit.accuracy import MIN_LOCI
 from genomamba_data_prep.report.charts import Axis, Series, line_chart, linear_axis
 from genomamba_data_prep.report.page import (
@@ -18,9 +18,6 @@ from genomamba_data_prep.report.page import (
     section,
     table,
 )
-
-if TYPE_CHECKING:
-    from genomamba.inference.evaluate import Evaluation, Quantity, Result
 
 COLOURS = 6  # line styles of the page, s1 to s6
 FEW_TICKS = 6  # lengths that have room for all their digits

@@ -7,15 +7,13 @@ import math
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from genomamba.inference.evaluate_metrics import Estimate
-
-if TYPE_CHECKING:
-    from genomamba.inference.evaluate import Evaluation, Result
+from genomamba.inference.evaluate_results import Evaluation, Result
 
 SCHEMA = pa.schema(
     [

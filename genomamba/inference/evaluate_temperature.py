@@ -10,7 +10,6 @@ import torch
 from genomamba.inference.evaluate_logits import Logits
 from genomamba.inference.evaluate_metrics import Ints, log_probabilities
 from genomamba.training.checkpoint import META_KEY, read_checkpoint
-from genomamba_data_prep.atomic import atomic_file
 from genomamba_data_prep.errors import InputError
 
 WIDEST = 1e3  # temperatures from 1 / WIDEST to WIDEST
@@ -66,8 +65,7 @@ def fit_temperature(logits: Logits, labels: Ints) -> float:
 def write_calibrated(
     checkpoint: str | os.PathLike[str], output: str | os.PathLike[str], temperature: float
 ) -> None:
-    """Copy a checkpoint with ``temperature`` in its ``genomamba`` entry; appears whole or not."""
+    """Write a copy of a checkpoint with ``temperature`` in its ``genomamba`` entry."""
     content = read_checkpoint(checkpoint)
     content[META_KEY]["temperature"] = temperature
-    with atomic_file(output) as temporary:
-        torch.save(content, temporary)
+    torch.save(content, output)

@@ -219,6 +219,10 @@ def test_what_is_refused(
     no(lambda: evaluate(manifest, output="no/out.html"), "mkdir -p")
     no(lambda: evaluate(checkpoint), "not a Parquet file")
     no(lambda: evaluate(manifest, manifest), "the same manifest")
+    (folder / "other").mkdir()
+    namesake = folder / "other" / manifest.name
+    namesake.write_bytes(draw(200).read_bytes())
+    no(lambda: evaluate(manifest, namesake), "the same file name")
     new = ("--fit-temperature", folder / "new.ckpt")
     no(lambda: evaluate(train, options=new), "validation data", "--split valid")
     over = ("--fit-temperature", checkpoint, "--force")
@@ -235,6 +239,22 @@ def test_what_is_refused(
         content["genomamba"]["temperature"] = bad
         torch.save(content, folder / "bad.ckpt")
         no(lambda: evaluate(manifest, checkpoint=folder / "bad.ckpt"), "temperature")
+
+
+def test_nothing_appears_where_the_last_file_fails(
+    draw, evaluate, species_set, trained, monkeypatch, capsys
+) -> None:
+    manifest, folder = draw(300), species_set.parent
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("genomamba.inference.evaluate.write_calibrated", full)
+    options = ("--fit-temperature", folder / "new.ckpt")
+    before = sorted(folder.iterdir())
+    assert evaluate(manifest, checkpoint=trained[0], options=options) == 2
+    assert "No space left on device" in capsys.readouterr().err
+    assert sorted(folder.iterdir()) == before
 
 
 def test_windows_that_are_not_in_their_records(draw, evaluate, species_set, capsys) -> None:
