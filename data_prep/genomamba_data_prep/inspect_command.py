@@ -33,6 +33,7 @@ def run(args: argparse.Namespace) -> int:
 
     from genomamba_data_prep.compression import decompressed, raw_blocks
     from genomamba_data_prep.encode import count_records
+    from genomamba_data_prep.errors import InputError
     from genomamba_data_prep.fasta import read_pieces
     from genomamba_data_prep.store import Store
     from genomamba_data_prep.store_check import verify
@@ -46,6 +47,12 @@ def run(args: argparse.Namespace) -> int:
             print(f"{args.path}: as it was encoded", file=sys.stderr)
         records = list(store.records.values())
         header |= {"species": store.species, "assembly": store.assembly, "digest": store.digest}
+    elif args.verify:
+        raise InputError(
+            "--verify is for a store, and this is no folder",
+            file=path,
+            fix="A FASTA that is read in place is hashed at every use",
+        )
     else:
         records = count_records(read_pieces(decompressed(raw_blocks(path), path), path))
     if args.json:

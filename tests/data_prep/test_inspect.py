@@ -73,3 +73,10 @@ def test_refusals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         captured = capsys.readouterr()
         assert says in captured.err
         assert not captured.out
+
+
+def test_a_fasta_has_nothing_to_verify(fasta: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["prepare", "inspect", "--verify", str(fasta)]) == 2
+    out, err = capsys.readouterr()
+    assert not out
+    assert "x.fa: --verify is for a store" in err
