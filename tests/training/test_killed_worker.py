@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -47,7 +48,9 @@ def test_a_killed_loader_process(data: Any, tmp_path: Path) -> None:
     finally:
         run.kill()
     assert run.returncode == 1
-    assert f"genomamba: error: the loader process {victim} is killed by signal" in stderr
+    # Where the training waits for a batch, PyTorch does not say by what.
+    message = rf"genomamba: error: the loader process {victim} (is killed by signal|exited unexpect)"
+    assert re.search(message, stderr)
     assert "--ckpt_path last" in stderr
     assert "Traceback" not in stderr
 
