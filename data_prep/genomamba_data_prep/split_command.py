@@ -173,6 +173,16 @@ def _report(splits: Splits, species_set: SpeciesSet) -> None:
             print(
                 f"note: {other} and {species} are the same sequences: {store.path}", file=sys.stderr
             )
+    owners: dict[str, set[str]] = {}
+    for row in splits.rows():
+        owners.setdefault(row.record, set()).add(row.species)
+    alone = sum(len(species) == 1 for species in owners.values())
+    if alone and len(species_set.classes) > 1:
+        print(
+            f"note: {alone} of {len(owners)} record names are of one species only; homologous "
+            "sequence under different names may be on different sides (record_names in the set)",
+            file=sys.stderr,
+        )
     for species, count in left_out(splits, species_set).items():
         total = len(species_set.records(species))
         print(f"left out: {count} of {total} record(s) of {species}", file=sys.stderr)

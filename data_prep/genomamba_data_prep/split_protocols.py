@@ -91,7 +91,9 @@ def _sides(species_set: SpeciesSet, held_out: Mapping[str, Sequence[str]]) -> di
             if number is None or number not in known:
                 raise InputError(
                     f"{species_set.path} has no chromosome {name!r}, which is to be {split}",
-                    fix=f"--{split} NAME,... says which ones are. {nearest(name, known)}",
+                    fix=f"--{split} NAME,... says which ones are. {nearest(name, known)}"
+                    if known
+                    else "No record has a chromosome's name: see `genomamba prepare names`",
                 )
             if side.get(number, split) != split:
                 raise InputError(f"the chromosome {number} is in {side[number]} and in {split}")

@@ -186,6 +186,11 @@ def test_the_apes_own_numbers_are_noticed(
     assert "note:" not in capsys.readouterr().err
 
 
+def test_no_species_has_a_chromosome(write_species_set: Write) -> None:
+    with pytest.raises(InputError, match="No record has a chromosome's name"):
+        split(write_species_set({"human": {"NC_1.1": "A"}}), "--protocol", "hyenadna")
+
+
 def test_records_must_be_named_like_chromosomes(write_species_set: Write) -> None:
     names = [f"chr{n}" for n in (1, 3, 12, 13, 5, 7, 9, 10, 11)]
     genomes = {"human": dict.fromkeys(names, "A"), "chimp": {"NC_072398.2": "A"}}

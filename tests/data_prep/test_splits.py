@@ -143,6 +143,17 @@ def test_one_genome_under_two_names_is_noted(
     assert "note: human and chimp are the same sequences" in capsys.readouterr().err
 
 
+def test_names_of_one_species_only_are_noted(
+    write_species_set: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    genomes = {"human": {"chr1": "ACGT", "a": "ACG"}, "chimp": {"chr1": "ACGA", "b": "ACG"}}
+    path = write_species_set(genomes)
+    split(path, "--train", "chr1")
+    assert "note:" not in capsys.readouterr().err
+    split(path, "--train", "chr1,a,b", "--force")
+    assert "note: 2 of 3 record names are of one species only" in capsys.readouterr().err
+
+
 def test_too_few_records(write_species_set: Callable[..., Path]) -> None:
     species_set = SpeciesSet.read(write_species_set({"human": {"MT": "ACGT"}}))
     with pytest.raises(InputError, match=r"too few for 2 splits.*--within-records"):
