@@ -15,7 +15,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-LOG2_E = tl.constexpr(1.4426950408889634)
+from genomamba_kernels.triton_math import sigmoid
 
 # Sizes that the kernels are not compiled for.
 SIZES = ["L", "run"]
@@ -115,12 +115,6 @@ def _before_activation(xs, owners, i, weights, bias, E: tl.constexpr, PACKED: tl
 
 
 @triton.jit
-def _sigmoid(x):
-    root = tl.rsqrt(1.0 + tl.exp2(x * -LOG2_E))  # cheaper than a quotient, and as exact
-    return root * root
-
-
-@triton.jit
 def _join(xs, rows, T: tl.constexpr):
     for i in tl.static_range(T):
         xs = xs + (rows[i].to(tl.float32),)
@@ -179,7 +173,7 @@ def forward_kernel(
         for i in tl.static_range(T):
             y = _before_activation(xs, owners, i, weights, bias, E, PACKED)
             if SILU:
-                y *= _sigmoid(y)
+                y *= sigmoid(y)
             to = y_out + tl.cast(t + i, tl.int64) * Y_STEP
             tl.store(to, y.to(y_ptr.dtype.element_ty), mask=mask & (t + i < end))
         past = _last(xs, E, T)
@@ -191,7 +185,7 @@ def _gradient_before(y, grad, SILU: tl.constexpr):
     """The gradient at what precedes the activation."""
     p = grad.to(tl.float32)
     if SILU:
-        gate = _sigmoid(y)
+        gate = sigmoid(y)
         p *= gate * (1.0 + y * (1.0 - gate))
     return p
 

@@ -40,7 +40,6 @@ from genomamba_kernels.selective_scan.triton_tiles import (
     load_vector,
     products,
     restart,
-    sigmoid,
     step_sizes,
     store_lanes,
     store_row,
@@ -49,6 +48,7 @@ from genomamba_kernels.selective_scan.triton_tiles import (
     touch_tile,
     ungate,
 )
+from genomamba_kernels.triton_math import sigmoid
 
 
 @triton.jit(do_not_specialize=[*SIZES, "K"])

@@ -29,13 +29,13 @@ from genomamba_kernels.selective_scan.triton_tiles import (
     products,
     read_rows,
     restart,
-    sigmoid,
     step_sizes,
     store_lanes,
     store_row,
     touch_tile,
     widen,
 )
+from genomamba_kernels.triton_math import sigmoid
 
 
 @triton.jit

@@ -22,7 +22,7 @@ from torch import Tensor
 from genomamba_kernels.launching import launch
 from genomamba_kernels.selective_scan.inputs import ScanInputs
 from genomamba_kernels.selective_scan.triton_plan import Plan, ceil_div
-from genomamba_kernels.selective_scan.triton_tiles import LOG2_E
+from genomamba_kernels.triton_math import LOG2_E
 
 STEPS = 64  # a program's; the padded length is a multiple
 

@@ -23,8 +23,9 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from genomamba_kernels.triton_math import LOG2_E, sigmoid
+
 LANES = tl.constexpr(32)
-LOG2_E = tl.constexpr(1.4426950408889634)
 LN_2 = tl.constexpr(0.6931471805599453)
 
 
@@ -121,12 +122,6 @@ def load_scalars(first, T: tl.constexpr):
         high = (pair >> 32).to(tl.uint32).to(tl.float32, bitcast=True)
         scalars = scalars + (low, high)
     return scalars
-
-
-@triton.jit
-def sigmoid(x):
-    root = tl.rsqrt(1.0 + tl.exp2(x * -LOG2_E))  # cheaper than a quotient, and as exact
-    return root * root
 
 
 @triton.jit
