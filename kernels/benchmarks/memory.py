@@ -7,7 +7,7 @@ Trains for two steps at two lengths while the allocator writes down every alloca
 stack, finds the moment of the peak and sums what is held then by line. The difference between the
 lengths gives each line's bytes a token; what is left does not grow with the length. With
 --measured it draws peaks that model_step.py measured against the tokens of a step, and the line
-through them.
+through them; on logarithmic axes, without the line, where they span more than 64 times.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from records import read_rows
 MOST_EVENTS = 2_000_000
 OURS = ("genomamba_kernels", "genomamba/", "benchmarks/peer_model.py", "mamba_ssm")
 ENGINE = "torch's autograd: gradients of built-in operators"
+LOGARITHMIC = 64  # longest over shortest, from which on the axes are
 LEAST = 0.5  # bytes a token: what is below is not shown by itself
 
 
@@ -70,7 +71,7 @@ def trace(arguments: argparse.Namespace, length: int, first: int) -> tuple[dict[
     gc.collect()  # the run before
     device = torch.device("cuda")
     torch.manual_seed(0)
-    tokens = torch.randint(4, (arguments.batch, length), device=device)
+    tokens = torch.randint(4, (arguments.batch, length), device=device, dtype=torch.uint8)
     config = configuration(
         arguments.model, arguments.recompute, arguments.residual, backend="triton"
     )
@@ -132,6 +133,8 @@ def compare(path: Path, image: Path | None) -> None:
     for row in read_rows(path):
         if row["mode"] == "train" and row["peak_gib"]:
             name = f"{row['who']}, {row['model']}, recompute {row['recompute']}, {row['residual']}"
+            if row.get("segment"):
+                name += f", segments of {row['segment']}"
             curves[name].append((int(row["B"]) * int(row["L"]), float(row["peak_gib"])))
     fits = {name: line(points) for name, points in curves.items()}
     for name, (slope, intercept, distance) in fits.items():
@@ -147,13 +150,23 @@ def compare(path: Path, image: Path | None) -> None:
     import matplotlib.pyplot as plt
 
     figure, axis = plt.subplots(figsize=(7, 4.5), layout="constrained")
+    every = [tokens for points in curves.values() for tokens, _ in points]
+    logarithmic = max(every, default=1) > LOGARITHMIC * min(every, default=1)
     for i, (name, points) in enumerate(curves.items()):
         tokens, peaks = zip(*sorted(points), strict=True)
+        if logarithmic:
+            axis.plot(tokens, peaks, "o-", color=f"C{i}", lw=1, label=name)
+            continue
         slope, intercept, _ = fits[name]
         label = f"{name}: {slope * GIB:.0f} bytes a token"
         axis.plot(tokens, peaks, "o", color=f"C{i}", label=label)
         axis.plot(tokens, [slope * x + intercept for x in tokens], color=f"C{i}", lw=1)
-    axis.set(xlabel="tokens a step", ylabel="peak [GiB]", xlim=(0, None), ylim=(0, None))
+    axis.set(xlabel="tokens a step", ylabel="peak [GiB]")
+    if logarithmic:
+        axis.set_xscale("log", base=2)
+        axis.set_yscale("log")
+    else:
+        axis.set(xlim=(0, None), ylim=(0, None))
     axis.grid(alpha=0.3)
     axis.legend(frameon=False, fontsize=8)
     figure.savefig(image, dpi=150)

@@ -2,6 +2,7 @@
 
     python kernels/benchmarks/model_step.py --models 1.4m --shapes 1x2^20 --recompute none block
     python kernels/benchmarks/model_step.py --models 1.4m 7m --forward-only
+    python kernels/benchmarks/model_step.py --shapes 1x248956422 --segment-length 262144 --steps 1
 
 bf16 autocast, float32 parameters, fused AdamW, next-token loss over all positions of random bases.
 Nothing is timed before loss and gradients agree with the peer's (or, without one, with the torch
@@ -34,7 +35,6 @@ except ImportError:
 
 MODELS = {"1.4m": "128x12", "7m": "256x16"}  # d_model x n_layer, as configs/model
 SHAPES = ["1x2^20", "8x2^17", "128x2^13"]
-WARM_UP = 2
 GIB = 2**30
 LIMIT = 1e-3  # relative, in float32: loss and every gradient
 
@@ -100,6 +100,7 @@ def build(who: str, config: MambaConfig, tokens: Tensor, *, forward_only: bool) 
         model: nn.Module = MambaForPretraining(config)
         compute = MambaForPretraining.loss
     else:
+        tokens = tokens.long()  # what its cross-entropy takes
         model = PeerForPretraining(config, recompute=config.recompute == "block")
         compute = PeerForPretraining.__call__
     model.to(tokens.device)
@@ -126,14 +127,14 @@ def allocated(device: torch.device) -> int:
     return torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
 
 
-def warm_up(runner: Runner, before: int, device: torch.device) -> None:
+def warm_up(runner: Runner, before: int, device: torch.device, steps: int) -> None:
     """First steps, alone on the device as far as memory goes; `before` was held before it came."""
     reserved = 0
     if device.type == "cuda":
         torch.cuda.empty_cache()
         reserved = torch.cuda.memory_reserved(device) - (allocated(device) - before)
         torch.cuda.reset_peak_memory_stats(device)
-    for _ in range(WARM_UP):
+    for _ in range(steps):
         loss = runner.step()
     if not bool(loss.isfinite()):
         raise ArithmeticError(f"{runner.who}, {runner.recompute}: loss is {float(loss)}")
@@ -169,7 +170,7 @@ def compare(name: str, shape: str, arguments: argparse.Namespace, constant: dict
         2 ** int(size[2:]) if size.startswith("2^") else int(size) for size in shape.split("x")
     )
     generator = torch.Generator().manual_seed(0)
-    tokens = torch.randint(4, (batch, length), generator=generator).to(device)
+    tokens = torch.randint(4, (batch, length), generator=generator, dtype=torch.uint8).to(device)
     wanted = [
         ("ours", recompute, residual)
         for recompute in (["none"] if arguments.forward_only else arguments.recompute)
@@ -190,7 +191,7 @@ def compare(name: str, shape: str, arguments: argparse.Namespace, constant: dict
         before = allocated(device)
         runner = build(who, config, tokens, forward_only=arguments.forward_only)
         try:
-            warm_up(runner, before, device)
+            warm_up(runner, before, device, arguments.warm_up)
             runners.append(runner)
         except torch.OutOfMemoryError:
             print(f"{who}, {name}, {shape}, recompute {recompute}: out of memory", flush=True)
@@ -211,11 +212,11 @@ def write(
     arguments: argparse.Namespace,
     constant: dict[str, str],
 ) -> None:
-    quartiles = statistics.quantiles(runner.ms, n=4)
+    quartiles = statistics.quantiles(runner.ms, n=4) if len(runner.ms) > 1 else runner.ms * 3
     ms = quartiles[1]
-    # The tokens belong to the step, too.
-    peak = (runner.peak + tokens.nbytes) / GIB if runner.peak else None
     ours = runner.who == "ours"
+    # The tokens belong to the step, too; the peer's runner holds its own, in int64.
+    peak = (runner.peak + tokens.nbytes * ours) / GIB if runner.peak else None
     row = {
         **constant,
         "who": runner.who,
@@ -259,10 +260,13 @@ def main() -> int:
     add("--forward-only", action="store_true")
     add("--no-peer", action="store_true", help="leave the peer out even if it can be imported")
     add("--backend", default="auto", choices=["auto", "triton", "torch"])
-    add("--steps", type=int, default=7)
+    add("--warm-up", type=int, default=2, help="steps before the timed ones, at least 1")
+    add("--steps", type=int, default=7, help="timed ones")
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     add("--output", type=Path, default=Path(__file__).parent / "results" / "model_step.csv")
     arguments = parser.parse_args()
+    if min(arguments.warm_up, arguments.steps) < 1:
+        parser.error("--warm-up and --steps: expected at least 1 each")
     device = torch.device(arguments.device)
     constant = environment(device)
     print(", ".join(f"{name} {value}" for name, value in constant.items() if value), flush=True)
