@@ -143,7 +143,8 @@ def _poisoned_allocations(monkeypatch: pytest.MonkeyPatch) -> None:
     def poison(allocate: Callable[..., Tensor]) -> Callable[..., Tensor]:
         def allocated(*args: Any, **kwargs: Any) -> Tensor:
             tensor = allocate(*args, **kwargs)
-            return tensor.fill_(math.nan) if tensor.is_floating_point() else tensor
+            with torch.no_grad():  # torch's checkpointing makes a leaf in this way
+                return tensor.fill_(math.nan) if tensor.is_floating_point() else tensor
 
         return allocated
 

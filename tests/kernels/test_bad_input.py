@@ -83,7 +83,7 @@ def test_auto_takes_triton_where_it_runs(monkeypatch):
 def test_missing_triton_is_said(scan, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     backends._obstacle.cache_clear()
-    tensors = scan(1, 4, 3, 2).to(torch.float32).tensors
+    tensors = scan(1, 4, 3, 2).to(torch.float32).on(DEVICES[-1]).tensors
     message = '"triton" expects Triton installed, got none; use the backend "torch"'
     with pytest.raises(ValueError, match=message):
         selective_scan(**tensors, backend="triton")
