@@ -24,6 +24,7 @@ configs: [species/base, model/tiny]
 training_options: >-
   --data.batch_size 4 --data.num_workers 0 --trainer.max_steps 2 --trainer.val_check_interval 2
 classify: [sim/human.fa]
+shards: 2
 """
 
 
@@ -54,7 +55,8 @@ def test_from_fasta_to_predictions(tmp_path: Path) -> None:
     snakemake(folder)
 
     results = folder / "results"
-    assert json.loads((results / "run" / "test.json").read_text())["examples"] == 10
+    evaluation = json.loads((results / "evaluation.json").read_text())
+    assert evaluation["results"][0]["windows"] == 10
     header, *records = (results / "predictions" / "human.tsv").read_text().splitlines()
     assert {f"prob_{name}" for name in species} <= set(header.split("\t"))
     assert len(records) == 3
