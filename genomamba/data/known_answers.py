@@ -1,8 +1,8 @@
 """Synthetic sequences whose answer is known: induction heads and selective copying.
 
 Letters: B examples, L length in tokens, K answers an example. The answers are due at the last K
-positions, from all that precedes them. Example i is a pure function of (seed, i), the stream (training,
-validation, test) and the task's sizes; a token takes a word of Philox.
+positions, from all that precedes them. Example i is a pure function of (seed, i), the stream
+(training, validation, test) and the task's sizes; a token takes a word of Philox.
 
 Source: Gu & Dao 2023 (arXiv:2312.00752), section 4.1 and appendix E.1.
 """

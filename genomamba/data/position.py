@@ -120,7 +120,7 @@ def check_same_stream(before: dict[str, Any] | None, now: dict[str, Any]) -> Non
     """That a resumed run has the training stream of the run that wrote the checkpoint.
 
     Args:
-        before: the data module's ``describe()`` as the checkpoint has it; None where none is resumed.
+        before: what the data module's ``describe()`` said then; None where nothing is resumed.
         now: this run's.
 
     Raises:
