@@ -1,4 +1,4 @@
-"""Tasks with known answers: what is drawn, that a tiny network learns it, streaming and resuming."""
+"""Tasks with known answers: what is drawn, that a tiny network learns it, resuming."""
 
 from __future__ import annotations
 
