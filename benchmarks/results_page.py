@@ -36,10 +36,11 @@ def section(path: Path, plots: Path) -> str:
     draw(path.stem, {int(k): v["accuracy"] for k, v in found.items()}, plots / f"{path.stem}.svg")
     facts = "\n".join(f"- {name}: {content[name]}" for name in COLUMNS)
     training = content["metrics"]["training"]
+    note = f"- note: {training['note']}\n" if "note" in training else ""
     rows = "\n".join(f"| {k} | {v['accuracy']:.4f} | {v['examples']} |" for k, v in found.items())
     return (
         f"## {path.stem}\n\n{facts}\n- steps: {training['steps']}, ended by "
-        f"{training['ended_by']}\n\n![accuracy by length](results/{path.stem}.svg)\n\n"
+        f"{training['ended_by']}\n{note}\n![accuracy by length](results/{path.stem}.svg)\n\n"
         f"| length | accuracy | examples |\n|--:|--:|--:|\n{rows}\n"
     )
 

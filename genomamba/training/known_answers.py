@@ -17,6 +17,7 @@ from torch.nn import functional
 from genomamba.data.known_answers_datamodule import KnownAnswersBatch
 from genomamba.models import MambaConfig, MambaForPretraining
 from genomamba.training.answer_counts import AnswerCounts
+from genomamba.training.run_checkpoint import RunCheckpoint
 from genomamba.training.task import OptimizerConfig, Task
 from genomamba_data_prep.atomic import atomic_file
 from genomamba_data_prep.errors import InputError
@@ -111,6 +112,13 @@ class KnownAnswersTask(Task):
         if self.trainer.state.fn == "fit":
             self.progress["perfect"] = self.progress["perfect"] + 1 if found["is_perfect"] else 0
             self._stop_if_learnt()
+
+    def on_validation_end(self) -> None:
+        """A checkpoint of this step was written before its evaluation and does not count it."""
+        if self.trainer.should_stop and self.trainer.state.fn == "fit":
+            writer = self.trainer.checkpoint_callback
+            if isinstance(writer, RunCheckpoint):
+                writer.save_last_now(self.trainer)
 
     def _stop_if_learnt(self) -> None:
         if 0 < self.perfect_evaluations <= self.progress["perfect"]:
