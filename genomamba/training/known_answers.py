@@ -129,7 +129,7 @@ class KnownAnswersTask(Task):
         self.by_length = {length: AnswerCounts().to(self.device) for length in lengths}
 
     def test_step(self, batch: KnownAnswersBatch, *_: Any) -> None:
-        _, right = self._loss(batch)
+        right = self._loss(batch)[1]
         self.by_length[batch.tokens.shape[1]].update(right)
 
     def on_test_epoch_end(self) -> None:
