@@ -127,7 +127,7 @@ class RunCLI(LightningCLI):
         stop = GracefulStop(self.signals, options.max_time)
         given = {
             "logger": loggers if logs else False,
-            "plugins": [AtomicCheckpointIO(), *(options.plugins or [])],
+            "plugins": [AtomicCheckpointIO(vocabulary=None), *(options.plugins or [])],
             "enable_progress_bar": has_terminal,
             "max_time": None,  # ours ends at the end of a step
             "callbacks": [
