@@ -20,7 +20,13 @@ from torch.utils.data import Sampler
 from genomamba.data.batch import Batch
 from genomamba.data.datasets import ManifestWindows, SampledWindows, WindowDataset
 from genomamba.data.loader import WindowLoader
-from genomamba.data.position import begin_step, check_sharding, check_training, parts_of
+from genomamba.data.position import (
+    begin_step,
+    check_same_stream,
+    check_sharding,
+    check_training,
+    parts_of,
+)
 from genomamba.data.replicas import replicas_of
 from genomamba.data.samplers import RankSampler, StepBatchSampler
 from genomamba.data.schedule import Schedule, WarmupStage
@@ -209,7 +215,7 @@ class WindowDataModule(LightningDataModule):
                 warmup_steps=self.schedule.stages[-1].first_step,
                 validates=Stream.VALIDATION in self._datasets,
             )
-            self._check_resumed()
+            check_same_stream(self._resumed, self.describe())
             begin_step(trainer)
             if len(sizes) > 1:
                 table = self.schedule.table(trainer.max_steps)
@@ -289,22 +295,6 @@ class WindowDataModule(LightningDataModule):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._resumed = state_dict  # compared in `train_dataloader`: evaluation may differ
-
-    def _check_resumed(self) -> None:
-        """That a resumed run has the stream of the run that wrote the checkpoint."""
-        if self._resumed is None:
-            return
-        before, now = self._resumed, self.describe()
-        differing = [
-            f"{name} {before.get(name)!r}, now {now.get(name)!r}"
-            for name in dict.fromkeys([*now, *before])
-            if name != "examples_seen" and before.get(name) != now.get(name)
-        ]
-        if differing:
-            raise InputError(
-                f"the checkpoint's training stream was another: {'; '.join(differing)}",
-                fix="Resume with the same data, or start a new run from the checkpoint's weights",
-            )
 
 
 class PretrainingDataModule(WindowDataModule):

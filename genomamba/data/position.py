@@ -114,3 +114,27 @@ def begin_step(trainer: Trainer) -> None:
         counter.ready = counter.started = counter.processed = expected
         counter.completed = max(expected - 1, 0)
     loop._batches_that_stepped = max(steps - 1, 0)  # the loggers' step; Lightning adds one
+
+
+def check_same_stream(before: dict[str, Any] | None, now: dict[str, Any]) -> None:
+    """That a resumed run has the training stream of the run that wrote the checkpoint.
+
+    Args:
+        before: what the data module's ``describe()`` said then; None where nothing is resumed.
+        now: this run's.
+
+    Raises:
+        InputError: they differ; the message says in what.
+    """
+    if before is None:
+        return
+    differing = [
+        f"{name} {before.get(name)!r}, now {now.get(name)!r}"
+        for name in dict.fromkeys([*now, *before])
+        if name != "examples_seen" and before.get(name) != now.get(name)
+    ]
+    if differing:
+        raise InputError(
+            f"the checkpoint's training stream was another: {'; '.join(differing)}",
+            fix="Resume with the same data, or start a new run from the checkpoint's weights",
+        )

@@ -27,8 +27,15 @@ MODEL_PREFIX = "model."  # a task's network is its attribute `model`
 Path = str | os.PathLike[str]
 
 
-def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
+def read_checkpoint(
+    path: Path, map_location: Any = "cpu", vocabulary: tuple[str, ...] | None = VOCABULARY
+) -> dict[str, Any]:
     """A checkpoint's content, after the checks that need no data.
+
+    Args:
+        path: the file.
+        map_location: where to put the tensors.
+        vocabulary: that the model must have; None is any.
 
     Raises:
         InputError: no file, not a genomamba checkpoint, damaged, of another format version or with
@@ -66,13 +73,8 @@ def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
             file=path,
             fix="Use the genomamba version that wrote it",
         )
-    if tuple(meta["vocabulary"]) != VOCABULARY:
-        raise InputError(
-            f"the checkpoint's vocabulary is {' '.join(meta['vocabulary'])}, expected "
-            f"{' '.join(VOCABULARY)}",
-            file=path,
-            fix="Use a checkpoint of a DNA model that this genomamba trained",
-        )
+    if vocabulary is not None:
+        check_vocabulary(meta, vocabulary, path)
     temperature = meta.get("temperature", 1.0)
     if not isinstance(temperature, float) or not 0 < temperature < math.inf:
         raise InputError(
@@ -81,6 +83,25 @@ def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
             fix="Fit it again: genomamba evaluate --fit-temperature",
         )
     return checkpoint
+
+
+def check_vocabulary(
+    meta: dict[str, Any], vocabulary: tuple[str, ...], path: Path | None = None
+) -> None:
+    """That a model's tokens are these.
+
+    Raises:
+        InputError: they are not.
+    """
+    if tuple(meta["vocabulary"]) != vocabulary:
+        raise InputError(
+            f"the checkpoint's vocabulary is {' '.join(meta['vocabulary'])}, expected "
+            f"{' '.join(vocabulary)}",
+            file=path,
+            fix="Use a checkpoint of a DNA model that this genomamba trained"
+            if vocabulary == VOCABULARY
+            else "Use a checkpoint of the same task",
+        )
 
 
 def check_classes(meta: dict[str, Any], classes: tuple[str, ...], path: Path | None = None) -> None:

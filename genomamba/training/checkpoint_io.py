@@ -8,12 +8,17 @@ from typing import Any
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from genomamba.data.tokens import VOCABULARY
 from genomamba.training.checkpoint import Path, read_checkpoint
 from genomamba_data_prep.atomic import atomic_file
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes to a temporary name, flushes, renames: a kill at any moment leaves a whole file."""
+
+    def __init__(self, vocabulary: tuple[str, ...] | None = VOCABULARY) -> None:
+        super().__init__()
+        self.vocabulary = vocabulary  # that a model must have; None is any
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Path, storage_options: Any = None
@@ -28,4 +33,4 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         self, path: Path, map_location: Any = "cpu", weights_only: bool | None = None
     ) -> dict[str, Any]:
         """Reads weights only, whatever is asked for."""
-        return read_checkpoint(path, map_location)
+        return read_checkpoint(path, map_location, vocabulary=self.vocabulary)

@@ -21,7 +21,6 @@ from genomamba.training.checkpoint import META_KEY, check_classes
 from genomamba.training.sequence_parallel import examples_group
 from genomamba.training.task import OptimizerConfig, Task
 from genomamba_data_prep.atomic import atomic_file
-from genomamba_data_prep.errors import InputError
 
 
 def _metrics(n_classes: int, group: ProcessGroup | None) -> MetricCollection:
@@ -72,13 +71,8 @@ class ClassificationTask(Task):
         return {"classes": list(self.classes), "pooling": self.pooling}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        meta = checkpoint[META_KEY]
-        if meta["task"] != self.kind:
-            raise InputError(
-                f"the checkpoint is of {meta['task']}, expected one of {self.kind}",
-                fix="To start from its backbone, give it as model.init_args.pretrained",
-            )
-        check_classes(meta, self.classes)
+        super().on_load_checkpoint(checkpoint)
+        check_classes(checkpoint[META_KEY], self.classes)
 
     def forward(self, batch: Batch) -> Tensor:
         """Logits (B, classes)."""

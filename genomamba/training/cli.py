@@ -24,8 +24,10 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from genomamba.assets import config_names, find_config
 from genomamba.data import datamodule as _data  # noqa: F401, its classes become known by name
+from genomamba.data import known_answers_datamodule as _known  # noqa: F401
 from genomamba.data.loader import process_death
 from genomamba.training import classification as _c  # noqa: F401
+from genomamba.training import known_answers as _k  # noqa: F401
 from genomamba.training import pretraining as _p  # noqa: F401
 from genomamba.training.checkpoint import read_checkpoint
 from genomamba.training.checkpoint_io import AtomicCheckpointIO
@@ -92,7 +94,8 @@ class RunCLI(LightningCLI):
         super().parse_arguments(parser, args)
         checkpoint = self.options.ckpt_path
         if checkpoint not in (None, "last", "best"):
-            read_checkpoint(checkpoint)  # before Lightning looks for hyperparameters in it
+            # Before Lightning looks for hyperparameters in it; the task checks the vocabulary.
+            read_checkpoint(checkpoint, vocabulary=None)
 
     def before_instantiate_classes(self) -> None:
         run, checkpoint = Path(self.options.run), self.options.ckpt_path
@@ -124,7 +127,7 @@ class RunCLI(LightningCLI):
         stop = GracefulStop(self.signals, options.max_time)
         given = {
             "logger": loggers if logs else False,
-            "plugins": [AtomicCheckpointIO(), *(options.plugins or [])],
+            "plugins": [AtomicCheckpointIO(vocabulary=None), *(options.plugins or [])],
             "enable_progress_bar": has_terminal,
             "max_time": None,  # ours ends at the end of a step
             "callbacks": [

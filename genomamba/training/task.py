@@ -1,4 +1,4 @@
-"""What the two training tasks share: the network, the optimiser, the checkpoint's record."""
+"""What the training tasks share: the network, the optimiser, the checkpoint's record."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import nn
 from genomamba.data.tokens import VOCABULARY
 from genomamba.models import MambaConfig
 from genomamba.models.config import RUN_FIELDS
-from genomamba.training.checkpoint import FORMAT_VERSION, META_KEY, load_model
+from genomamba.training.checkpoint import FORMAT_VERSION, META_KEY, check_vocabulary, load_model
 from genomamba.training.optim import parameter_groups, warmup_cosine
 from genomamba_data_prep.errors import InputError
 
@@ -74,6 +74,11 @@ class Task(LightningModule):
         self.backbone, self.optimizer, self.pretrained = backbone, optimizer, pretrained
         self.model = None
 
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        """The tokens' names, in order."""
+        return VOCABULARY
+
     def build(self) -> nn.Module:
         """The network with fresh weights."""
         raise NotImplementedError
@@ -129,13 +134,22 @@ class Task(LightningModule):
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         self.log("train/learning_rate", optimizer.param_groups[0]["lr"])
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        meta = checkpoint[META_KEY]
+        if meta["task"] != self.kind:
+            raise InputError(
+                f"the checkpoint is of {meta['task']}, expected one of {self.kind}",
+                fix="To start from its backbone, give it as model.init_args.pretrained",
+            )
+        check_vocabulary(meta, self.vocabulary)
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         checkpoint[META_KEY] = {
             "format": FORMAT_VERSION,
             "task": self.kind,
             "config": self.backbone.as_dict(),
-            "vocabulary": list(VOCABULARY),
+            "vocabulary": list(self.vocabulary),
             "length": data.length,
             "data": data.describe(),
             **self.record(),

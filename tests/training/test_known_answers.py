@@ -1,0 +1,59 @@
+"""Tasks with known answers: what is drawn, that a tiny network learns it, resuming."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from genomamba.cli import main
+from genomamba.data.known_answers import Draw, InductionHeads, SelectiveCopying
+
+
+def examples(task, numbers, length, seed=3):
+    return task.examples(Draw(seed, np.array(numbers, dtype=np.int64), 0), length)
+
+
+@pytest.mark.parametrize("task", [InductionHeads(), SelectiveCopying()])
+def test_an_example_is_a_function_of_seed_and_number(task) -> None:
+    tokens, answers = examples(task, range(20), 64)
+    alone, its_answers = examples(task, [13], 64)
+    assert (tokens[13] == alone[0]).all()
+    assert (answers[13] == its_answers[0]).all()
+    assert (examples(task, [13], 64, seed=4)[0] != alone).any()
+    assert len(np.unique(tokens, axis=0)) == 20
+
+
+def test_the_answers_are_what_the_sequences_say() -> None:
+    tokens, answers = examples(InductionHeads(), range(200), 9)
+    for row, answer in zip(tokens.tolist(), answers[:, 0], strict=True):
+        assert row.count(16) == 2
+        assert row[-1] == 16
+        assert row[row.index(16) + 1] == answer < 16
+    tokens, answers = examples(SelectiveCopying(6, 3), range(200), 12)
+    for row, answer in zip(tokens.tolist(), answers.tolist(), strict=True):
+        assert row[-3:] == [5, 5, 5]
+        assert [token for token in row[:-3] if token] == answer
+
+
+def test_all_sets_of_places_are_equally_likely() -> None:
+    found = Draw(0, np.arange(20_000), 0).places(5, 2)
+    _, counts = np.unique(found, axis=0, return_counts=True)
+    assert len(counts) == 10
+    assert abs(counts - 2000).max() < 5 * 2000**0.5
+
+
+def test_induction_is_learnt_and_holds_at_four_times_the_length(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    configs = ["--config", "tasks/induction", "--config", "tasks/induction_tiny", "--run", "r"]
+    assert main(["fit", *configs]) == 0
+    assert main(["test", *configs, "--ckpt_path", "last"]) == 0
+    found = json.loads(Path("r/test.json").read_text())
+    assert found["training"]["ended_by"] == "convergence"
+    assert found["training"]["steps"] < 3000
+    assert found["accuracy_by_length"]["64"]["accuracy"] >= 0.95
+    assert main(["fit", *configs, "--ckpt_path", "last", "--data.init_args.seed", "1"]) == 2
