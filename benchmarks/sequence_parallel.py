@@ -28,22 +28,13 @@ sys.path.append(str(Path(__file__).parents[1] / "kernels" / "benchmarks"))
 from gate import ratio
 from model_step import GIB, configuration
 from records import append_row, environment
+from sizes import random_bases, size
 from timing import synchronize
 
 from genomamba.models import MambaForPretraining
 
 LIMIT = 1e-4  # RMS of the difference of a gradient over its RMS
 WARM_UP = 2
-
-
-def size(text: str) -> int:
-    return 2 ** int(text[2:]) if text.startswith("2^") else int(text)
-
-
-def random_bases(length: int, device: torch.device) -> Tensor:
-    """(1, L) uint8, the same on all ranks."""
-    generator = torch.Generator().manual_seed(0)
-    return torch.randint(4, (1, length), generator=generator, dtype=torch.uint8).to(device)
 
 
 class Trainer:
@@ -99,7 +90,7 @@ class Trainer:
 
 def farthest(shared: Trainer, alone: Trainer, length: int) -> tuple[float, str]:
     """The largest distance of a gradient, and the parameter; a NaN is the largest."""
-    tokens = random_bases(length, shared.device)
+    tokens = random_bases(1, length).to(shared.device)
     ours, truth = (trainer.gradients(tokens, torch.float32) for trainer in (shared, alone))
     if ours.keys() != truth.keys():
         return float("inf"), ", ".join(ours.keys() ^ truth.keys())
@@ -126,7 +117,7 @@ def measure(name: str, arguments: argparse.Namespace, device: torch.device) -> b
         print(f"{text}; allowed {arguments.limit:g}", file=sys.stderr, flush=True)
     if not is_right:
         return False
-    tokens = random_bases(arguments.length, device)
+    tokens = random_bases(1, arguments.length).to(device)
     for _ in range(WARM_UP + arguments.steps):
         barrier(device)
         shared.step(tokens)

@@ -30,12 +30,11 @@ class AnswerCounts(Metric):
         self.examples += len(right)
 
     def compute(self) -> dict[str, Any]:
-        """Accuracy of answers, part of the examples with all right, examples, and if none wrong."""
+        """Accuracy of answers, part of the examples with all right, and the number of examples."""
         right, answers = int(self.right), int(self.answers)
         whole, examples = int(self.whole), int(self.examples)
         return {
             "accuracy": right / max(1, answers),
             "all_right": whole / max(1, examples),
             "examples": examples,
-            "is_perfect": right == answers > 0,
         }

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from genomamba.data.known_answers_datamodule import KnownAnswersBatch
+from genomamba.data.known_answers_datamodule import KnownAnswersBatch, KnownAnswersDataModule
 from genomamba.models import MambaConfig, MambaForPretraining
 from genomamba.training.answer_counts import AnswerCounts
 from genomamba.training.run_checkpoint import RunCheckpoint
@@ -63,8 +63,13 @@ class KnownAnswersTask(Task):
     def vocabulary(self) -> tuple[str, ...]:
         return tuple(map(str, range(self.backbone.vocab_size)))
 
+    @property
+    def data(self) -> KnownAnswersDataModule:
+        """What the trainer was given."""
+        return self.trainer.datamodule  # type: ignore[attr-defined]
+
     def build(self) -> MambaForPretraining:
-        wanted = self.trainer.datamodule.task.vocab_size  # type: ignore[attr-defined]
+        wanted = self.data.task.vocab_size
         if self.backbone.vocab_size != wanted:
             raise InputError(
                 f"the network has {self.backbone.vocab_size} tokens and the task {wanted}",
@@ -110,7 +115,7 @@ class KnownAnswersTask(Task):
         self.counts.reset()
         self.log("valid/accuracy", found["accuracy"], prog_bar=True, rank_zero_only=True)
         if self.trainer.state.fn == "fit":
-            self.progress["perfect"] = self.progress["perfect"] + 1 if found["is_perfect"] else 0
+            self.progress["perfect"] = self.progress["perfect"] + 1 if found["accuracy"] == 1 else 0
             self._stop_if_learnt()
 
     def on_validation_end(self) -> None:
@@ -125,7 +130,7 @@ class KnownAnswersTask(Task):
             self.trainer.should_stop = True
 
     def on_test_epoch_start(self) -> None:
-        lengths = self.trainer.datamodule.test_lengths  # type: ignore[attr-defined]
+        lengths = self.data.test_lengths
         self.by_length = {length: AnswerCounts().to(self.device) for length in lengths}
 
     def test_step(self, batch: KnownAnswersBatch, *_: Any) -> None:
@@ -141,12 +146,9 @@ class KnownAnswersTask(Task):
             return
         learnt = 0 < self.perfect_evaluations <= self.progress["perfect"]
         content = {
-            "data": self.trainer.datamodule.describe(),  # type: ignore[attr-defined]
+            "data": self.data.describe(),
             "training": {**self.progress, "ended_by": "convergence" if learnt else "budget"},
-            "accuracy_by_length": {
-                str(length): {name: value for name, value in result.items() if name != "is_perfect"}
-                for length, result in found.items()
-            },
+            "accuracy_by_length": {str(length): result for length, result in found.items()},
         }
         folder = Path(self.trainer.default_root_dir)
         folder.mkdir(parents=True, exist_ok=True)
@@ -157,7 +159,7 @@ class KnownAnswersTask(Task):
         now, steps = time.monotonic(), self.trainer.global_step
         self.progress["seconds"] += now - self._since
         self._since = now
-        schedule = self.trainer.datamodule.schedule  # type: ignore[attr-defined]
+        schedule = self.data.schedule
         self.progress |= {"steps": steps, "tokens": schedule.first_token(steps)}
         super().on_save_checkpoint(checkpoint)
 

@@ -23,6 +23,7 @@ from typing import Any
 import torch
 from gate import ratio
 from records import append_row, environment
+from sizes import random_bases, size
 from timing import milliseconds, synchronize
 from torch import Tensor, nn
 
@@ -166,11 +167,8 @@ def time_steps(runners: list[Runner], steps: int, device: torch.device) -> None:
 def compare(name: str, shape: str, arguments: argparse.Namespace, constant: dict[str, str]) -> None:
     """One model at one shape: all variants of ours and of the peer."""
     device = torch.device(arguments.device)
-    batch, length = (
-        2 ** int(size[2:]) if size.startswith("2^") else int(size) for size in shape.split("x")
-    )
-    generator = torch.Generator().manual_seed(0)
-    tokens = torch.randint(4, (batch, length), generator=generator, dtype=torch.uint8).to(device)
+    batch, length = map(size, shape.split("x"))
+    tokens = random_bases(batch, length).to(device)
     wanted = [
         ("ours", recompute, residual)
         for recompute in (["none"] if arguments.forward_only else arguments.recompute)

@@ -14,6 +14,7 @@ from typing import Any
 
 import peer
 import torch
+from sizes import size
 from torch import Tensor
 from torch.nn import functional
 
@@ -36,7 +37,7 @@ class Shape(tuple[int, int, int]):
 
     @classmethod
     def parse(cls, text: str) -> Shape:
-        sizes = [2 ** int(s[2:]) if s.startswith("2^") else int(s) for s in text.split("x")]
+        sizes = [size(part) for part in text.split("x")]
         if len(sizes) != 3 or min(sizes) < 1:
             raise ValueError(f"shape: expected BxLxD such as 1x2^20x256, got {text!r}")
         return cls(sizes)

@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from model_step import GIB, allocated, configuration
 from records import append_row, environment
+from sizes import random_bases, size
 from timing import synchronize
 from torch import Tensor
 
@@ -33,15 +34,6 @@ SEGMENTS = [2**18, 2**16, 2**16 + 1, 4099]
 # difference between the unsplit logits in bfloat16 and in float32.
 LIMITS = {torch.float32: 1e-5, torch.bfloat16: 0.5}
 MEMORY_LIMIT = 1.02  # peak over that at a quarter of the length, tokens on the device left out
-
-
-def size(text: str) -> int:
-    return 2 ** int(text[2:]) if text.startswith("2^") else int(text)
-
-
-def random_bases(length: int) -> Tensor:
-    generator = torch.Generator().manual_seed(0)
-    return torch.randint(4, (1, length), generator=generator, dtype=torch.uint8)
 
 
 def model_of(name: str, segment: int | None, arguments: argparse.Namespace) -> MambaForPretraining:
@@ -66,7 +58,7 @@ def rms(x: Tensor) -> float:
 
 def agreement(name: str, arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Rows with the distances of streamed from unsplit logits."""
-    tokens = random_bases(arguments.check_length)
+    tokens = random_bases(1, arguments.check_length)
     whole = model_of(name, None, arguments)
     truths = {dtype: logits(whole, tokens, dtype) for dtype in LIMITS}
     rounding = rms(truths[torch.bfloat16].float() - truths[torch.float32])
@@ -105,7 +97,7 @@ def speed(name: str, arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Rows with the time and memory of a quarter of the length, and of all of it."""
     device, place = torch.device(arguments.device), torch.device(arguments.tokens_on)
     model = model_of(name, arguments.segment_length, arguments)
-    whole = random_bases(arguments.length)
+    whole = random_bases(1, arguments.length)
     if device.type == "cuda" and place.type == "cpu":
         whole = whole.pin_memory()
     before = allocated(device)
