@@ -18,6 +18,9 @@ class NextTokenHead(nn.Module):
     """Logits of the next token; the weight is the embedding's where they are tied.
 
     Shapes: hidden (B, L, d_model) -> logits (B, L, vocab_size); the padded rows stay inside.
+
+    Logits are at least float32, under autocast too: rounded to bfloat16 they would lose as much
+    again as all the layers did.
     """
 
     def __init__(self, config: MambaConfig, embedding: nn.Embedding) -> None:
@@ -34,7 +37,10 @@ class NextTokenHead(nn.Module):
         return self.weight[: self.vocab_size]
 
     def forward(self, hidden: Tensor) -> Tensor:
-        return functional.linear(hidden, self.rows())
+        weight = self.rows()
+        dtype = torch.promote_types(torch.promote_types(hidden.dtype, weight.dtype), torch.float32)
+        with torch.autocast(hidden.device.type, enabled=False):
+            return functional.linear(hidden.to(dtype), weight.to(dtype))
 
 
 class ClassificationHead(nn.Module):

@@ -17,6 +17,7 @@ import statistics
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ class Runner:
     residual: str
     model: nn.Module
     step: Callable[[], Any]
+    warm_up: Callable[[], Any]  # the step, or one of as many segments as meet all its kernels
     own_bytes: int = 0  # parameters, gradients, optimiser's state
     reserved: int = 0
     peak: int = 0
@@ -107,11 +109,11 @@ def build(who: str, config: MambaConfig, tokens: Tensor, *, forward_only: bool) 
     model.to(tokens.device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
 
-    def forward() -> Tensor:
+    def forward(tokens: Tensor) -> Tensor:
         with torch.no_grad(), torch.autocast(tokens.device.type, torch.bfloat16):
             return compute(model, tokens)
 
-    def train() -> Tensor:
+    def train(tokens: Tensor) -> Tensor:
         optimizer.zero_grad(set_to_none=True)
         with torch.autocast(tokens.device.type, torch.bfloat16):
             loss = compute(model, tokens)
@@ -120,8 +122,10 @@ def build(who: str, config: MambaConfig, tokens: Tensor, *, forward_only: bool) 
         return loss.detach()
 
     residual = "float32" if who != "ours" or config.residual_in_fp32 else "bfloat16"
-    step = forward if forward_only else train
-    return Runner(who, config.recompute, residual, model, step)
+    function = forward if forward_only else train
+    few = tokens[:, : 2 * (config.segment_length or tokens.shape[1])]
+    step, warm_up = partial(function, tokens), partial(function, few)
+    return Runner(who, config.recompute, residual, model, step, warm_up)
 
 
 def allocated(device: torch.device) -> int:
@@ -136,7 +140,7 @@ def warm_up(runner: Runner, before: int, device: torch.device, steps: int) -> No
         reserved = torch.cuda.memory_reserved(device) - (allocated(device) - before)
         torch.cuda.reset_peak_memory_stats(device)
     for _ in range(steps):
-        loss = runner.step()
+        loss = runner.warm_up()
     if not bool(loss.isfinite()):
         raise ArithmeticError(f"{runner.who}, {runner.recompute}: loss is {float(loss)}")
     runner.own_bytes = allocated(device) - before

@@ -5,9 +5,9 @@
 
 Without gradient, segment after segment, each started with the state that the one before left. First
 the logits at --check-length: streamed in segments of several lengths against the pass over the
-whole, in float32 (TF32 off) and in bf16 autocast. If they agree, the loss over --length random
-bases (uint8, on the CPU unless said) in bf16 autocast, and over a quarter as many, whose peak
-memory must be the same. Exits with 1 if something is beyond its limit.
+whole, in float32 (TF32 off) and in bf16 autocast. If they agree in float32, the loss over --length
+random bases (uint8, on the CPU unless said) in bf16 autocast, and over a quarter as many, whose
+peak memory must be the same. Exits with 1 if something is beyond its limit.
 """
 
 from __future__ import annotations
@@ -146,9 +146,9 @@ def main() -> int:
     constant = environment(torch.device(arguments.device))
     print(", ".join(f"{name} {value}" for name, value in constant.items() if value), flush=True)
 
+    is_wrong = False
     for name in arguments.models:
         for mode, rows in (("logits", agreement), ("loss", speed)):
-            is_wrong = False
             for found in rows(name, arguments):
                 row = {**constant, "model": name, "mode": mode}
                 row |= {column: found.get(column, "") for column in (*COLUMNS, "distance", "limit")}
@@ -157,9 +157,9 @@ def main() -> int:
                 if found["limit"] != "" and not float(found["distance"]) <= found["limit"]:
                     print(f"expected at most {found['limit']}: see above", file=sys.stderr)
                     is_wrong = True
-            if is_wrong:
-                return 1
-    return 0
+                    if found["dtype"] == "float32":  # another function: its speed means nothing
+                        return 1
+    return int(is_wrong)
 
 
 if __name__ == "__main__":
