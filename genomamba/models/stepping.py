@@ -15,6 +15,7 @@ from genomamba.models.block import MambaBlock
 from genomamba.models.mixer import MambaMixer
 from genomamba.models.state import LayerState, MambaState
 from genomamba.models.wholes import MambaForPretraining
+from genomamba_kernels.mamba_step import conv_step, scan_step
 
 
 class Stepper:
@@ -71,22 +72,15 @@ def mixer_step(mixer: MambaMixer, x: Tensor, state: LayerState, decay: Tensor) -
         (B, d_model).
     """
     x, z = mixer.in_proj(x).chunk(2, dim=-1)
-    window = torch.cat([state.conv.to(x.dtype), x.unsqueeze(1)], dim=1)
-    state.conv.copy_(window[:, 1:])
-    u = (_wide(window) * _wide(mixer.conv1d.weight.squeeze(1)).T).sum(1)
-    if mixer.conv1d.bias is not None:
-        u = u + mixer.conv1d.bias
-    u = F.silu(u).to(x.dtype)
-
+    weight, backend = mixer.conv1d.weight.squeeze(1), mixer.backend
+    u = conv_step(x, state.conv, weight, mixer.conv1d.bias, backend=backend)
     rank, states = mixer.dt_proj.in_features, decay.shape[1]
     dt, B, C = mixer.x_proj(u).split((rank, states, states), dim=-1)
-    delta = _wide(F.linear(dt, mixer.dt_proj.weight))
-    q = F.softplus(delta + _wide(mixer.dt_proj.bias))
-    u, B, C = _wide(u), _wide(B), _wide(C)
-    h = state.scan
-    h.mul_(torch.exp(q.unsqueeze(-1) * decay)).add_((q * u).unsqueeze(-1) * B.unsqueeze(1))
-    y = (h * C.unsqueeze(1)).sum(-1) + _wide(mixer.D) * u
-    return mixer.out_proj((y * F.silu(_wide(z))).to(x.dtype))
+    delta = F.linear(dt, mixer.dt_proj.weight)
+    y = scan_step(
+        u, delta, decay, B, C, mixer.D, z, mixer.dt_proj.bias, state.scan, backend=backend
+    )
+    return mixer.out_proj(y)
 
 
 def _wide(x: Tensor) -> Tensor:
