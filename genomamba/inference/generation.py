@@ -15,7 +15,7 @@ from torch import Tensor
 
 from genomamba.inference.step_graph import recorded
 from genomamba.models import LayerState, MambaForPretraining, MambaState
-from genomamba.models.stepping import Stepper
+from genomamba.models.stepping import Step, Stepper
 from genomamba_data_prep.codes import BASE_BITS, Codes, N
 from genomamba_data_prep.errors import InputError
 from genomamba_data_prep.philox import key_of, philox4x32
@@ -97,9 +97,8 @@ class Drawing:
     hundreds of kernels of a few microseconds, for which the host alone would take milliseconds.
 
     Args:
-        model: on any device.
+        step: of the model, at the state before the first base, of B rows; is moved on.
         logits: (B, V) of the first base; copied.
-        state: before the first base, of B rows; copied.
         sampling: how bases are chosen.
         graph: whether to record a CUDA graph.
 
@@ -109,22 +108,14 @@ class Drawing:
     """
 
     @torch.inference_mode()
-    def __init__(
-        self,
-        model: MambaForPretraining,
-        logits: Tensor,
-        state: MambaState,
-        sampling: Sampling,
-        graph: bool,
-    ) -> None:
-        self._step, self._sampling = Stepper(model, state), sampling
+    def __init__(self, step: Step, logits: Tensor, sampling: Sampling, graph: bool) -> None:
+        self._step, self._sampling = step, sampling
         self.logits = logits.clone()
         self.tokens = torch.zeros(len(logits), dtype=torch.long, device=logits.device)
         self._uniform = torch.zeros(len(logits), dtype=torch.float64, device=logits.device)
         self._move: Callable[[], None] = self._advance
         if graph:
-            changed = [tensor for layer in self._step.state.layers for tensor in layer]
-            self._move = recorded(self._advance, [self.logits, self.tokens, *changed])
+            self._move = recorded(self._advance, [self.logits, self.tokens, *step.tensors()])
 
     def _advance(self) -> None:
         self.tokens.copy_(self._sampling.choose(self.logits, self._uniform))
@@ -168,7 +159,7 @@ def generate(
     device = model.backbone.embedding.weight.device
     logits, state = _after_prompts(model, draws)
     graph = device.type == "cuda" and length >= GRAPH_FROM
-    draw = Drawing(model, logits, state, sampling, graph)
+    draw = Drawing(Stepper(model, state), logits, sampling, graph)
     drawn = np.empty((len(draws), length), dtype=np.uint8)
     for start in range(0, length, BLOCK):
         count = min(BLOCK, length - start)

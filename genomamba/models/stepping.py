@@ -5,7 +5,7 @@ Letters: B rows, D d_inner, N d_state, K d_conv, R rank of the step size, V voca
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Protocol, cast
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +16,18 @@ from genomamba.models.mixer import MambaMixer
 from genomamba.models.state import LayerState, MambaState
 from genomamba.models.wholes import MambaForPretraining
 from genomamba_kernels.mamba_step import conv_step, scan_step
+
+
+class Step(Protocol):
+    """A step of a model with a state of its own, which it changes in place."""
+
+    def __call__(self, tokens: Tensor) -> Tensor:
+        """Logits (B, V) of the tokens that follow ``tokens``, integers of shape (B,)."""
+        ...
+
+    def tensors(self) -> list[Tensor]:
+        """What a step changes."""
+        ...
 
 
 class Stepper:
@@ -37,9 +49,13 @@ class Stepper:
             raise ValueError(f"state: expected {len(blocks)} layers, got {len(state.layers)}")
         self.model, self.blocks = model, blocks
         self.state = MambaState(
-            tuple(LayerState(conv.clone(), _wide(scan).clone()) for conv, scan in state.layers)
+            tuple(LayerState(_copy(conv), _copy(_wide(scan))) for conv, scan in state.layers)
         )
         self._decays = [-torch.exp(_wide(block.mixer.A_log)) for block in blocks]
+
+    def tensors(self) -> list[Tensor]:
+        """What a step changes: the state."""
+        return [tensor for layer in self.state.layers for tensor in layer]
 
     @torch.no_grad()
     def __call__(self, tokens: Tensor) -> Tensor:
@@ -85,3 +101,7 @@ def mixer_step(mixer: MambaMixer, x: Tensor, state: LayerState, decay: Tensor) -
 
 def _wide(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def _copy(x: Tensor) -> Tensor:
+    return x.clone(memory_format=torch.contiguous_format)

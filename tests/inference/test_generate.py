@@ -21,6 +21,7 @@ from genomamba.inference.generation import (
     uniforms,
 )
 from genomamba.models import MambaConfig, MambaForPretraining, MambaState
+from genomamba.models.stepping import Stepper
 from genomamba_data_prep.errors import InputError
 from genomamba_data_prep.fasta import read_fasta
 
@@ -92,7 +93,7 @@ def test_recording_a_step_does_not_move_the_sequence(network, monkeypatch) -> No
     logits = torch.tensor([[0.3, 0.0, 0.1, 0.2, 0.0]] * 2)
     state = MambaState.zeros(network.config, 2)
     numbers = torch.rand(5, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    expected = Drawing(network, logits, state, Sampling(), graph=False)
+    expected = Drawing(Stepper(network, state), logits, Sampling(), graph=False)
 
     def record(function: Callable[[], None]) -> Callable[[], None]:
         for _ in range(3):
@@ -100,7 +101,7 @@ def test_recording_a_step_does_not_move_the_sequence(network, monkeypatch) -> No
         return function
 
     monkeypatch.setattr("genomamba.inference.step_graph._cuda_graph", record)
-    found = Drawing(network, logits, state, Sampling(), graph=True)
+    found = Drawing(Stepper(network, state), logits, Sampling(), graph=True)
     for number in numbers:
         assert torch.equal(found(number), expected(number))
         assert torch.equal(found.logits, expected.logits)
@@ -111,7 +112,9 @@ def test_a_graph_draws_what_steps_draw(network: MambaForPretraining) -> None:
     network = deepcopy(network).cuda()
     logits = torch.zeros(3, 5, device="cuda")
     state = MambaState.zeros(network.config, 3, "cuda")
-    alone, graph = (Drawing(network, logits, state, Sampling(), graph=g) for g in (False, True))
+    alone, graph = (
+        Drawing(Stepper(network, state), logits, Sampling(), graph=g) for g in (False, True)
+    )
     for number in torch.rand(40, 3, dtype=torch.float64, device="cuda"):
         assert torch.equal(graph(number), alone(number))
         assert torch.equal(graph.logits, alone.logits)
