@@ -15,9 +15,9 @@ from genomamba_data_prep.codes import BASE_BITS, Codes
 
 LogProbabilities = npt.NDArray[np.float64]
 
-# Positions that a CPU works on at a time: what a layer passes on then stays in its caches. 1.4M model,
-# one thread of an AMD EPYC, four records packed (17,167 bases): 5.1 to 6.1 kbp/s, and one by one 5.6
-# to 6.8; uncut, a row of 131,072 had half the rate of one by one.
+# Positions that a CPU works on at a time: what a layer passes on then stays in its caches. 1.4M
+# model, one thread of an AMD EPYC, four records packed (17,167 bases): 5.1 to 6.1 kbp/s, one by one
+# 5.6 to 6.8; uncut, a row of 131,072 had half the rate of one by one.
 CPU_POSITIONS = 1 << 13
 
 
@@ -70,7 +70,10 @@ class WindowClassifier:
 
     def tokens(self, codes: Codes) -> Tensor:
         """Codes as the model takes them, on its device: a byte a base."""
-        return torch.from_numpy(codes & BASE_BITS).to(self.device)
+        tokens = torch.from_numpy(codes & BASE_BITS)
+        if self.device.type == "cuda":  # of other memory the copy waits for the batch before it
+            tokens = tokens.pin_memory()
+        return tokens.to(self.device, non_blocking=True)
 
     def log_probabilities(self, logits: Tensor) -> LogProbabilities:
         """Calibrated log-probabilities of logits (n, n_classes)."""
