@@ -6,10 +6,8 @@ import argparse
 import re
 from pathlib import Path
 
+from genomamba.inference.options import MAX_BASES, SHARD_BASES
 from genomamba_data_prep.errors import InputError
-
-MAX_BASES = 1 << 17  # a few hundred MB of activations in a small model
-SHARD_BASES = 1 << 22
 
 EPILOG = """\
 examples:
@@ -120,9 +118,9 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--max-bases",
         type=int,
-        default=MAX_BASES,
         metavar="BASES",
-        help=f"bases at a time, each strand, which bounds memory (default {MAX_BASES})",
+        help="bases at a time, each strand, which bounds memory (default "
+        f"{MAX_BASES['cpu']}, on a GPU {MAX_BASES['cuda']})",
     )
     add(
         "--batch-size",
@@ -133,9 +131,9 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--shard-bases",
         type=int,
-        default=SHARD_BASES,
         metavar="BASES",
-        help=f"what a kill loses at most (default {SHARD_BASES})",
+        help=f"what a kill loses at most (default {SHARD_BASES['cpu']}, on a GPU "
+        f"{SHARD_BASES['cuda']})",
     )
     add(
         "--shard",

@@ -6,9 +6,12 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from operator import itemgetter
 
+import numpy as np
+
 from genomamba_data_prep.errors import InputError
 from genomamba_data_prep.fasta import Piece, read_pieces
 
+LINE_END = ord("\n")
 Part = tuple[int, int, bytes]  # record, line at which the part begins, text
 
 
@@ -29,19 +32,28 @@ def _parts(blocks: Iterable[bytes]) -> Iterator[Part]:
         while at >= 0:
             if at > start:
                 yield record, line, block[start:at]
-                line += block.count(b"\n", start, at)
+                line += _lines(block, start, at)
             record += seen_header
             seen_header = True
             start, at = at, _next_header(block, at + 1)
         yield record, line, block[start:] if start else block
-        line += block.count(b"\n", start)
+        line += _lines(block, start, len(block))
         at_line_start = block.endswith(b"\n")
 
 
 def _next_header(block: bytes, start: int) -> int:
     """Index of the next > after a line end that lies in the block at ``start`` or later, or -1."""
-    at = block.find(b"\n>", start)
-    return at + 1 if at >= 0 else -1
+    # By the > alone, which is rare: every line has the other one.
+    at = block.find(b">", start + 1)
+    while at >= 0 and block[at - 1] != LINE_END:
+        at = block.find(b">", at + 1)
+    return at
+
+
+def _lines(block: bytes, start: int, end: int) -> int:
+    """Line ends of a part of the block; NumPy counts them several times as fast as bytes do."""
+    text = np.frombuffer(block, np.uint8)[start:end]
+    return int(np.count_nonzero(text == LINE_END))
 
 
 def pieces(parts: Iterator[Part], name: str) -> Iterator[Piece]:

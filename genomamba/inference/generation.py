@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from genomamba.inference.step_graph import recorded
 from genomamba.models import LayerState, MambaForPretraining, MambaState
-from genomamba.models.stepping import Stepper
+from genomamba.models.stepping import Step, Stepper
 from genomamba_data_prep.codes import BASE_BITS, Codes, N
 from genomamba_data_prep.errors import InputError
 from genomamba_data_prep.philox import key_of, philox4x32
@@ -22,6 +23,7 @@ from genomamba_data_prep.philox import key_of, philox4x32
 SEGMENT = 1 << 16  # bases of a prompt that are read at a time
 BLOCK = 1 << 12  # random numbers a row that are held; a multiple of four, Philox's words a counter
 STREAM = 0x67656E  # tells these draws from the data's
+GRAPH_FROM = 16  # bases: making a CUDA graph takes about as long as three steps without one
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,45 @@ def read_prompt(model: MambaForPretraining, codes: Codes) -> tuple[Tensor, Mamba
     return model.head(hidden[:, -1]), state
 
 
+class Drawing:
+    """Sequences that grow by a base a call, side by side.
+
+    On a GPU a CUDA graph holds the whole call, the choice of the base included: a step launches
+    hundreds of kernels of a few microseconds, for which the host alone would take milliseconds.
+
+    Args:
+        step: of the model, at the state before the first base, of B rows; is moved on.
+        logits: (B, V) of the first base; copied.
+        sampling: how bases are chosen.
+        graph: whether to record a CUDA graph.
+
+    Attributes:
+        logits: (B, V) of the next base.
+        tokens: (B,) the base drawn last.
+    """
+
+    @torch.inference_mode()
+    def __init__(self, step: Step, logits: Tensor, sampling: Sampling, graph: bool) -> None:
+        self._step, self._sampling = step, sampling
+        self.logits = logits.clone()
+        self.tokens = torch.zeros(len(logits), dtype=torch.long, device=logits.device)
+        self._uniform = torch.zeros(len(logits), dtype=torch.float64, device=logits.device)
+        self._move: Callable[[], None] = self._advance
+        if graph:
+            self._move = recorded(self._advance, [self.logits, self.tokens, *step.tensors()])
+
+    def _advance(self) -> None:
+        self.tokens.copy_(self._sampling.choose(self.logits, self._uniform))
+        self.logits.copy_(self._step(self.tokens))
+
+    @torch.inference_mode()
+    def __call__(self, uniform: Tensor) -> Tensor:
+        """Draw a base a row with numbers (B,) uniform in [0, 1); returns ``tokens``."""
+        self._uniform.copy_(uniform)
+        self._move()
+        return self.tokens
+
+
 @torch.inference_mode()
 def generate(
     model: MambaForPretraining,
@@ -117,21 +158,19 @@ def generate(
     """
     device = model.backbone.embedding.weight.device
     logits, state = _after_prompts(model, draws)
-    step = Stepper(model, state)
+    graph = device.type == "cuda" and length >= GRAPH_FROM
+    draw = Drawing(Stepper(model, state), logits, sampling, graph)
     drawn = np.empty((len(draws), length), dtype=np.uint8)
     for start in range(0, length, BLOCK):
         count = min(BLOCK, length - start)
         numbers = uniforms(draws, sampling.seed, start, count + -count % 4).to(device)
         block = torch.empty(len(draws), count, dtype=torch.uint8, device=device)
         for at in range(count):
-            tokens = sampling.choose(logits, numbers[:, at])
-            block[:, at] = tokens
-            if start + at + 1 < length:
-                logits = step(tokens)
+            block[:, at] = draw(numbers[:, at])
             if device.type == "cpu":
                 advance(len(draws))
         drawn[:, start : start + count] = block.cpu().numpy()
-        if logits.isnan().any():
+        if draw.logits.isnan().any():
             raise InputError(
                 "the model's logits are not numbers: its weights are damaged or diverged",
                 fix="Use an earlier checkpoint",

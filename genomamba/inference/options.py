@@ -10,6 +10,12 @@ from genomamba.inference.tiles import Tiling
 Mode = Literal["windows", "stream"]
 OnError = Literal["fail", "skip", "report"]
 
+# Defaults by type of device. On the CPU a few hundred MB of activations of a small model; on a GPU
+# a few GB, and batches that take longer than the host needs to prepare the next one.
+MAX_BASES = {"cpu": 1 << 17, "cuda": 1 << 19}
+# Seconds on a GPU, a minute or more on a CPU: a shard's file and journal cost some 10 ms on disk.
+SHARD_BASES = {"cpu": 1 << 22, "cuda": 1 << 25}
+
 
 @dataclass(frozen=True, slots=True)
 class Options:

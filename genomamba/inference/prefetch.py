@@ -1,34 +1,48 @@
-"""Reads ahead in a thread, so that the model does not wait for files to be decompressed."""
+"""Reads ahead in a thread: the model does not wait for files, nor parsing for decompression."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
+from contextlib import AbstractContextManager, closing
 from queue import Empty, Full, Queue
 from threading import Event, Thread
+from typing import Any, TypeVar
 
-from genomamba.inference.reading import Piece
+from genomamba_data_prep.compression import decompressed
 
+T = TypeVar("T")
 AHEAD = 2  # lots
 POLL = 0.1  # seconds between looks at whether the reader should stop, or has
+LOT_BYTES = 1 << 20  # of decompressed text: handing it over costs little beside parsing it
 
 
-def prefetched(pieces: Iterable[Piece], bases: int) -> Generator[Piece, None, None]:
-    """The pieces, read ahead of the consumer.
+def decompressed_ahead(
+    blocks: Iterable[bytes], path: str
+) -> AbstractContextManager[Iterable[bytes]]:
+    """``decompressed`` in a thread: zlib lets others run, so that two cores share the reading."""
+    return closing(prefetched(decompressed(blocks, path), LOT_BYTES, len))
+
+
+def prefetched(
+    items: Iterable[T], enough: int, size: Callable[[T], int]
+) -> Generator[T, None, None]:
+    """The items, read ahead of the consumer, who closes this if not at its end.
 
     Args:
-        pieces: runs in the thread; what it raises is raised here, in its place.
-        bases: a lot; ``AHEAD`` of them wait, and one is being read.
+        items: runs in the thread; what it raises is raised here, in its place.
+        enough: size of a lot; ``AHEAD`` lots wait, and one is being read.
+        size: of an item.
     """
-    lots: Queue[list[Piece] | BaseException | None] = Queue(AHEAD)
+    lots: Queue[list[T] | BaseException | None] = Queue(AHEAD)
     stop = Event()
-    thread = Thread(target=_read, args=(pieces, bases, lots, stop), daemon=True)
+    thread = Thread(target=_read, args=(items, enough, size, lots, stop), daemon=True)
     thread.start()
     try:
         while True:
             try:
                 lot = lots.get(timeout=POLL)
             except Empty:
-                assert thread.is_alive()
+                assert thread.is_alive() or not lots.empty()
                 continue
             if lot is None:
                 return
@@ -41,33 +55,30 @@ def prefetched(pieces: Iterable[Piece], bases: int) -> Generator[Piece, None, No
 
 
 def _read(
-    pieces: Iterable[Piece],
-    bases: int,
-    lots: Queue[list[Piece] | BaseException | None],
+    items: Iterable[T],
+    enough: int,
+    size: Callable[[T], int],
+    lots: Queue[list[T] | BaseException | None],
     stop: Event,
 ) -> None:
-    lot: list[Piece] = []
+    lot: list[T] = []
     waiting = 0
     try:
-        for piece in pieces:
-            lot.append(piece)
-            waiting += len(piece.codes)
-            if waiting >= bases:
+        for item in items:
+            lot.append(item)
+            waiting += size(item)
+            if waiting >= enough:
                 if not _put(lots, lot, stop):
                     return
                 lot, waiting = [], 0
         _put(lots, lot, stop)
         _put(lots, None, stop)
-    except BaseException as error:  # to be raised where the pieces are used
+    except BaseException as error:  # to be raised where the items are used
         _put(lots, lot, stop)
         _put(lots, error, stop)
 
 
-def _put(
-    lots: Queue[list[Piece] | BaseException | None],
-    lot: list[Piece] | BaseException | None,
-    stop: Event,
-) -> bool:
+def _put(lots: Queue[Any], lot: Any, stop: Event) -> bool:
     """Whether there was room for it before the consumer left."""
     while not stop.is_set():
         try:

@@ -11,10 +11,11 @@ import numpy as np
 from genomamba.inference.fasta_records import Part, pieces, split_records
 from genomamba.inference.inputs import Source
 from genomamba.inference.plan import Span
+from genomamba.inference.prefetch import decompressed_ahead
 from genomamba.inference.scan import Record
 from genomamba.inference.tiles import Tiling
 from genomamba_data_prep.codes import Codes
-from genomamba_data_prep.compression import decompressed, raw_blocks
+from genomamba_data_prep.compression import raw_blocks
 from genomamba_data_prep.errors import InputError
 
 
@@ -37,15 +38,15 @@ def read_pieces(
     """
     for index, of_file in groupby(spans, key=lambda span: records[span.record].source):
         source = sources[index]
-        blocks = decompressed(raw_blocks(source.path), source.name)
-        in_file = split_records(blocks)
-        for number, of_record in groupby(of_file, key=lambda span: span.record):
-            record = records[number]
-            parts = next((parts for at, parts in in_file if at == record.number), iter(()))
-            wanted = chain.from_iterable(range(span.first, span.last) for span in of_record)
-            places = [tiling(record.length, i) for i in wanted]
-            for place, codes in zip(places, _cut(parts, source, record, places), strict=True):
-                yield Piece(number, *place, codes)
+        with decompressed_ahead(raw_blocks(source.path), source.name) as blocks:
+            in_file = split_records(blocks)
+            for number, of_record in groupby(of_file, key=lambda span: span.record):
+                record = records[number]
+                parts = next((parts for at, parts in in_file if at == record.number), iter(()))
+                wanted = chain.from_iterable(range(span.first, span.last) for span in of_record)
+                places = [tiling(record.length, i) for i in wanted]
+                for place, codes in zip(places, _cut(parts, source, record, places), strict=True):
+                    yield Piece(number, *place, codes)
 
 
 def _cut(

@@ -16,7 +16,7 @@ from genomamba.inference.classifier import WindowClassifier
 from genomamba.inference.finish import DONE, HALVED, PROBLEMS, disk_errors, finish
 from genomamba.inference.inputs import Source, find_sources, source_names, spool_pipes
 from genomamba.inference.job import Job
-from genomamba.inference.options import Options
+from genomamba.inference.options import MAX_BASES, SHARD_BASES, Options
 from genomamba.inference.parts import Parts
 from genomamba.inference.scan import Record, scan
 from genomamba.inference.work import work
@@ -105,12 +105,15 @@ def classify_files(args: argparse.Namespace) -> int:
 def make_options(args: argparse.Namespace, length: int, device: torch.device) -> Options:
     """The options of a command line, with the defaults that depend on the model's length."""
     window = args.window or length
-    max_bases = args.batch_size * window if args.batch_size else args.max_bases
+    kind = "cuda" if device.type == "cuda" else "cpu"
+    max_bases = args.max_bases or MAX_BASES[kind]
+    if args.batch_size:
+        max_bases = args.batch_size * window
     return Options(
         mode=args.mode,
         window=window,
         max_bases=max_bases,
-        shard_bases=args.shard_bases,
+        shard_bases=args.shard_bases or SHARD_BASES[kind],
         min_length=args.min_length,
         max_n=args.max_n,
         both_strands=args.both_strands,

@@ -10,8 +10,9 @@ import numpy as np
 
 from genomamba.inference.fasta_records import Part, pieces, split_records
 from genomamba.inference.inputs import Source
+from genomamba.inference.prefetch import decompressed_ahead
 from genomamba_data_prep.codes import BASE_BITS, N
-from genomamba_data_prep.compression import decompressed, raw_blocks
+from genomamba_data_prep.compression import raw_blocks
 from genomamba_data_prep.errors import InputError
 from genomamba_data_prep.progress import Progress
 
@@ -144,8 +145,9 @@ class _File:
         raw = self._hashed()
         number = -1
         try:
-            for number, parts in split_records(decompressed(raw, self.source.name)):
-                yield self._record(number, parts)
+            with decompressed_ahead(raw, self.source.name) as blocks:
+                for number, parts in split_records(blocks):
+                    yield self._record(number, parts)
             if number < 0:
                 list(pieces(iter(()), self.source.name))  # says that the file is empty
         except InputError as error:  # of the file, not of a record

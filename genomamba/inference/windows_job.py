@@ -38,11 +38,15 @@ def classify_windows(
     waiting: list[Codes] = []
     slots: list[int] = []
 
+    held = 0  # bases that wait
+
     def flush() -> None:
+        nonlocal held
         rows = score(waiting, classifier, options.both_strands, budget) if waiting else ()
         for slot, row in zip(slots, rows, strict=True):
             scores[slot] = row[None]
-        done(sum(map(len, waiting)))
+        done(held)
+        held = 0
         waiting.clear()
         slots.clear()
 
@@ -53,8 +57,9 @@ def classify_windows(
         if not options.usable(len(piece.codes), n_count):
             done(len(piece.codes))
             continue
-        if sum(map(len, waiting)) + len(piece.codes) > options.max_bases:
+        if held + len(piece.codes) > options.max_bases:
             flush()
+        held += len(piece.codes)
         waiting.append(piece.codes)
         slots.append(len(scores) - 1)
     flush()
@@ -81,11 +86,13 @@ def score(
 def _batches(windows: Sequence[Codes], bases: int) -> Iterator[list[Codes]]:
     """Consecutive windows of at most so many bases together, or one."""
     batch: list[Codes] = []
+    held = 0
     for codes in windows:
-        if batch and sum(map(len, batch)) + len(codes) > bases:
+        if batch and held + len(codes) > bases:
             yield batch
-            batch = []
+            batch, held = [], 0
         batch.append(codes)
+        held += len(codes)
     yield batch
 
 

@@ -55,7 +55,7 @@ def work(
     total = sum(plan.records[span.record].length for span in spans)
     with (
         Progress("classifying, bases", total) as progress,
-        closing(prefetched(pieces, options.max_bases)) as stream,
+        closing(prefetched(pieces, options.max_bases, lambda piece: len(piece.codes))) as stream,
     ):
         for index in todo:
             begin = time.monotonic()

@@ -5,7 +5,7 @@ Letters: B rows, D d_inner, N d_state, K d_conv, R rank of the step size, V voca
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Protocol, cast
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +15,19 @@ from genomamba.models.block import MambaBlock
 from genomamba.models.mixer import MambaMixer
 from genomamba.models.state import LayerState, MambaState
 from genomamba.models.wholes import MambaForPretraining
+from genomamba_kernels.mamba_step import conv_step, scan_step
+
+
+class Step(Protocol):
+    """A step of a model with a state of its own, which it changes in place."""
+
+    def __call__(self, tokens: Tensor) -> Tensor:
+        """Logits (B, V) of the tokens that follow ``tokens``, integers of shape (B,)."""
+        ...
+
+    def tensors(self) -> list[Tensor]:
+        """What a step changes."""
+        ...
 
 
 class Stepper:
@@ -36,9 +49,13 @@ class Stepper:
             raise ValueError(f"state: expected {len(blocks)} layers, got {len(state.layers)}")
         self.model, self.blocks = model, blocks
         self.state = MambaState(
-            tuple(LayerState(conv.clone(), _wide(scan).clone()) for conv, scan in state.layers)
+            tuple(LayerState(_copy(conv), _copy(_wide(scan))) for conv, scan in state.layers)
         )
         self._decays = [-torch.exp(_wide(block.mixer.A_log)) for block in blocks]
+
+    def tensors(self) -> list[Tensor]:
+        """What a step changes: the state."""
+        return [tensor for layer in self.state.layers for tensor in layer]
 
     @torch.no_grad()
     def __call__(self, tokens: Tensor) -> Tensor:
@@ -71,23 +88,20 @@ def mixer_step(mixer: MambaMixer, x: Tensor, state: LayerState, decay: Tensor) -
         (B, d_model).
     """
     x, z = mixer.in_proj(x).chunk(2, dim=-1)
-    window = torch.cat([state.conv.to(x.dtype), x.unsqueeze(1)], dim=1)
-    state.conv.copy_(window[:, 1:])
-    u = (_wide(window) * _wide(mixer.conv1d.weight.squeeze(1)).T).sum(1)
-    if mixer.conv1d.bias is not None:
-        u = u + mixer.conv1d.bias
-    u = F.silu(u).to(x.dtype)
-
+    weight, backend = mixer.conv1d.weight.squeeze(1), mixer.backend
+    u = conv_step(x, state.conv, weight, mixer.conv1d.bias, backend=backend)
     rank, states = mixer.dt_proj.in_features, decay.shape[1]
     dt, B, C = mixer.x_proj(u).split((rank, states, states), dim=-1)
-    delta = _wide(F.linear(dt, mixer.dt_proj.weight))
-    q = F.softplus(delta + _wide(mixer.dt_proj.bias))
-    u, B, C = _wide(u), _wide(B), _wide(C)
-    h = state.scan
-    h.mul_(torch.exp(q.unsqueeze(-1) * decay)).add_((q * u).unsqueeze(-1) * B.unsqueeze(1))
-    y = (h * C.unsqueeze(1)).sum(-1) + _wide(mixer.D) * u
-    return mixer.out_proj((y * F.silu(_wide(z))).to(x.dtype))
+    delta = F.linear(dt, mixer.dt_proj.weight)
+    y = scan_step(
+        u, delta, decay, B, C, mixer.D, z, mixer.dt_proj.bias, state.scan, backend=backend
+    )
+    return mixer.out_proj(y)
 
 
 def _wide(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def _copy(x: Tensor) -> Tensor:
+    return x.clone(memory_format=torch.contiguous_format)

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+from copy import deepcopy
+
 import numpy as np
+import pytest
 import torch
 
 from genomamba.inference.classifier import WindowClassifier
@@ -14,8 +17,10 @@ def _windows(lengths: list[int]) -> list[np.ndarray]:
     return [rng.integers(0, 5, length).astype(np.uint8) for length in lengths]
 
 
-def test_batching_and_packing_do_not_change_the_result(model) -> None:
-    classify = WindowClassifier(model, 3)
+@pytest.mark.parametrize("positions", [1 << 13, 50, 1])
+def test_batching_and_packing_do_not_change_the_result(model, positions, monkeypatch) -> None:
+    monkeypatch.setattr("genomamba.inference.classifier.CPU_POSITIONS", positions)
+    classify = WindowClassifier(deepcopy(model), 3)
     windows = _windows(LENGTHS)
     together = classify(windows)
     alone = np.concatenate([classify([window]) for window in windows])
@@ -37,3 +42,19 @@ def test_soft_mask_is_no_information(model) -> None:
     windows = _windows([64, 10])
     masked = [window | np.uint8(SOFT_MASK) for window in windows]
     np.testing.assert_array_equal(classify(windows), classify(masked))
+
+
+def test_on_the_cpu_rows_are_cut(model, monkeypatch) -> None:
+    monkeypatch.setattr("genomamba.inference.classifier.CPU_POSITIONS", 50)
+    model = deepcopy(model)
+    classify, seen = WindowClassifier(model, 3), []
+    forward = model.head.part
+    monkeypatch.setattr(
+        model.head, "part", lambda x, *rest: seen.append(x.shape[1]) or forward(x, *rest)
+    )
+    for limit, longest in ((1000, 50), (30, 30)):
+        classify.limit(limit)
+        classify(_windows(LENGTHS))
+        assert max(seen) == longest
+        assert sum(seen) == sum(LENGTHS)
+        seen.clear()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +11,17 @@ import pytest
 import torch
 
 from genomamba.cli import main
-from genomamba.inference.generation import BLOCK, Draw, Sampling, generate, read_prompt, uniforms
-from genomamba.models import MambaConfig, MambaForPretraining
+from genomamba.inference.generation import (
+    BLOCK,
+    Draw,
+    Drawing,
+    Sampling,
+    generate,
+    read_prompt,
+    uniforms,
+)
+from genomamba.models import MambaConfig, MambaForPretraining, MambaState
+from genomamba.models.stepping import Stepper
 from genomamba_data_prep.errors import InputError
 from genomamba_data_prep.fasta import read_fasta
 
@@ -76,6 +87,37 @@ def test_a_sequence_depends_on_seed_prompt_and_copy_alone(network: MambaForPretr
     other = [Draw(1, CODES, copy) for copy in range(5)]
     assert not np.array_equal(together, generate(network, other, 40, Sampling(seed=3)))
     assert together.max() < 4
+
+
+def test_recording_a_step_does_not_move_the_sequence(network, monkeypatch) -> None:
+    logits = torch.tensor([[0.3, 0.0, 0.1, 0.2, 0.0]] * 2)
+    state = MambaState.zeros(network.config, 2)
+    numbers = torch.rand(5, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    expected = Drawing(Stepper(network, state), logits, Sampling(), graph=False)
+
+    def record(function: Callable[[], None]) -> Callable[[], None]:
+        for _ in range(3):
+            function()
+        return function
+
+    monkeypatch.setattr("genomamba.inference.step_graph._cuda_graph", record)
+    found = Drawing(Stepper(network, state), logits, Sampling(), graph=True)
+    for number in numbers:
+        assert torch.equal(found(number), expected(number))
+        assert torch.equal(found.logits, expected.logits)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_graph_draws_what_steps_draw(network: MambaForPretraining) -> None:
+    network = deepcopy(network).cuda()
+    logits = torch.zeros(3, 5, device="cuda")
+    state = MambaState.zeros(network.config, 3, "cuda")
+    alone, graph = (
+        Drawing(Stepper(network, state), logits, Sampling(), graph=g) for g in (False, True)
+    )
+    for number in torch.rand(40, 3, dtype=torch.float64, device="cuda"):
+        assert torch.equal(graph(number), alone(number))
+        assert torch.equal(graph.logits, alone.logits)
 
 
 def test_random_numbers_are_the_same_in_blocks() -> None:

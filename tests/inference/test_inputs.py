@@ -217,11 +217,14 @@ def test_reading_ahead_keeps_order_and_errors() -> None:
         yield from some
         raise InputError("bad")
 
-    assert list(prefetched(iter(some), 7)) == some
+    def size(piece: Piece) -> int:
+        return len(piece.codes)
+
+    assert list(prefetched(iter(some), 7, size)) == some
     found = []
     with pytest.raises(InputError, match="bad"):
-        found.extend(prefetched(failing(), 7))
-    ahead = prefetched(iter(some), 1)
+        found.extend(prefetched(failing(), 7, size))
+    ahead = prefetched(iter(some), 1, size)
     assert next(ahead) is some[0]
     ahead.close()  # does not hang though the queue is full
 

@@ -30,6 +30,7 @@ from triton.runtime.jit import JITFunction
 
 import genomamba_kernels
 from genomamba_kernels.mamba_block import mamba_block
+from genomamba_kernels.mamba_step import conv_step, scan_step
 
 for module in pkgutil.walk_packages(genomamba_kernels.__path__, "genomamba_kernels."):
     importlib.import_module(module.name)  # which decides: these kernels are for the compiler
@@ -130,13 +131,26 @@ def run(
     (y.sum() + state.sum()).backward()
 
 
+def step(dtype: torch.dtype, channels: int, states: int) -> None:
+    """One position, with the state's types as in decoding."""
+    x, z = torch.ones(2, 2 * channels, dtype=dtype).chunk(2, dim=-1)
+    of_scan = torch.ones(2, channels, states)
+    B, C = torch.ones(2, 8 + 2 * states, dtype=dtype)[:, 8:].split(states, dim=-1)
+    weight, bias = torch.ones(channels, 4, dtype=dtype), torch.ones(channels, dtype=dtype)
+    u = conv_step(x, torch.ones(2, 3, channels, dtype=dtype), weight, bias, backend="triton")
+    A, D = -torch.ones(channels, states), torch.ones(channels)
+    scan_step(u, u, A, B, C, D, z, D, of_scan, backend="triton")
+
+
 def main() -> None:
     JITFunction.run = compile_instead  # pyright: ignore
     every = "--all" in sys.argv
     run(torch.bfloat16, 256, 256, 16, None, every)
+    step(torch.bfloat16, 256, 16)
     if every:
         packed = (torch.arange(50, dtype=torch.int32) // 20)[None]
         run(torch.float32, 50, 70, 3, packed, every)
+        step(torch.float32, 70, 3)
 
 
 if __name__ == "__main__":

@@ -55,13 +55,40 @@ def test_operators_are_timed_and_plotted(tmp_path):
     assert image.read_bytes().startswith(b"\x89PNG")
 
 
-def test_decoding_is_timed():
-    done = run("decode.py", "--models", "1.4m", "--batches", 2, "--seconds", 0, "--device", "cpu")
+def decode(folder, results):
+    return run(
+        folder / "decode.py",
+        *("--models", "8x2", "--batches", 2, 3, "--dtype", "bfloat16", "--seconds", 0),
+        *("--device", "cpu", "--output", results),
+    )
+
+
+def test_decoding_is_timed(tmp_path):
+    results = tmp_path / "decode.csv"
+    done = decode(FOLDER, results)
     assert done.returncode == 0, done.stderr
-    header, _, row = done.stdout.splitlines()
-    cells = dict(zip(header.split(" | "), row.split(" | "), strict=True))
-    assert float(cells["ms a step"]) > 0
-    assert float(cells["floor, ms"]) > 0
+    header, _, *lines = done.stdout.splitlines()
+    assert [row["B"] for row in rows(results)] == ["2", "3"]
+    assert len(lines) == 2
+    assert "floor_ms" in header
+    for row in rows(results):
+        ms, floor = float(row["ms"]), float(row["floor_ms"])
+        assert ms > 0
+        assert float(row["floor_state_ms"]) >= floor
+        assert float(row["tokens_s"]) == pytest.approx(int(row["B"]) / ms * 1e3, rel=0.01)
+
+
+def test_a_wrong_step_is_not_timed(tmp_path):
+    for path in FOLDER.glob("*.py"):
+        text = path.read_text()
+        if path.name == "decode.py":
+            assert "found.copy_(step(given))" in text
+            text = text.replace("found.copy_(step(given))", "found.copy_(step(given) * 1.001)")
+        (tmp_path / path.name).write_text(text)
+    done = decode(tmp_path, tmp_path / "decode.csv")
+    assert done.returncode == 1
+    assert "nothing timed" in done.stderr
+    assert not (tmp_path / "decode.csv").exists()
 
 
 def test_nothing_is_timed_on_red(broken, tmp_path):

@@ -19,7 +19,10 @@ def test_kernels_compile_for_a_gpu_and_keep_to_their_registers():
     for line in done.stdout.splitlines():
         name, _, stack = line.split()
         stacks[name] = max(int(stack), stacks.get(name, 0))
-    kernels = ("scan_kernel", "segment_ends_kernel", "segment_gradients_kernel", "backward_kernel")
+    kernels = (
+        *("scan_kernel", "segment_ends_kernel", "segment_gradients_kernel", "backward_kernel"),
+        *("mamba_step.triton_kernels.conv_step_kernel", "scan_step_kernel"),
+    )
     assert all(any(name.endswith(kernel) for name in stacks) for kernel in kernels)
     # Backward of the scan spills a few numbers that no loop over states touches.
     spilled = {name: stack for name, stack in stacks.items() if stack > 0}
