@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import typing
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,8 +19,9 @@ from torch import distributed
 RANKS, ROWS, WIDTH, STATES = 2, 2, 3, 3
 # 70 positions: 35 a rank, which are no whole tiles, and several segments in each direction.
 LENGTHS = {"torch": 33, "triton": 70}
-# Ends inside both shares and at their border; the second row is one sequence.
-BORDERS = {33: (5, 16, 20), 70: (9, 35, 52)}
+# By row. Sequences end inside both shares and where they meet; in the second row within the
+# convolution's reach of that place.
+BORDERS = {33: [(5, 16, 20), (15,)], 70: [(9, 35, 52), (33,)]}
 CASES = [(form, packed) for form in ("inner", "block") for packed in (False, True)]
 OUTPUTS = ("y", "conv_state", "scan_state")
 
@@ -57,8 +59,9 @@ def tensors(length, form):
 
 
 def packed_rows(length):
-    row = torch.searchsorted(torch.tensor(BORDERS[length]), torch.arange(length), right=True).int()
-    return torch.stack([row, torch.zeros_like(row)])
+    at = torch.arange(length)
+    rows = [torch.searchsorted(torch.tensor(b), at, right=True).int() for b in BORDERS[length]]
+    return torch.stack(rows)
 
 
 def run(form, packed, length, backend, dtype, group=None):
@@ -158,6 +161,16 @@ def test_equals_the_whole_rows(results, case, rms_ratio):
             found = [rank[case][name] for rank in ranks]
         distances = [rms_ratio(tensor, expected) for tensor in found]
         assert max(distances) <= limit, (name, distances)
+
+
+def test_a_share_shorter_than_what_the_convolution_passes_on():
+    from genomamba_kernels import Share, mamba_inner
+
+    arguments = tensors(2, "inner")
+    del arguments["conv_state"], arguments["scan_state"]
+    group = typing.cast(distributed.ProcessGroup, None)  # nothing is exchanged
+    with pytest.raises(ValueError, match=r"share: expected at least d_conv - 1 = 3 .* got 2"):
+        mamba_inner(**arguments, share=Share(group, None))
 
 
 if __name__ == "__main__":
