@@ -7,7 +7,8 @@ First, in float32 (TF32 off) on --check-length random bases, every parameter's g
 over the ranks, against one rank's; nothing is timed if one is beyond the limit, and the exit code
 is 1. Then bf16 autocast, float32 parameters, fused AdamW, next-token loss: a step of all ranks
 and a step of the first rank alone on the whole sequence, the others idle, in turn. NCCL on GPUs,
-gloo on the CPU. The weights are random, so are the bases. `ratio` is alone / shared.
+gloo on the CPU. The weights are random, so are the bases. `ratio` is alone / shared; every step is
+said as it ends, so that a run that is cut short has shown something.
 """
 
 from __future__ import annotations
@@ -105,8 +106,23 @@ def barrier(device: torch.device) -> None:
     synchronize(device)
 
 
+def say(text: str) -> None:
+    """A line of progress, of the first rank."""
+    if dist.get_rank() == 0:
+        print(text, file=sys.stderr, flush=True)
+
+
+def peaks(trainer: Trainer) -> list[float]:
+    """GiB, of each rank; zero on a CPU."""
+    own = torch.tensor(trainer.peak / GIB, device=trainer.device)
+    gathered = [torch.empty_like(own) for _ in range(dist.get_world_size())]
+    dist.all_gather(gathered, own)
+    return [float(peak) for peak in gathered]
+
+
 def measure(name: str, arguments: argparse.Namespace, device: torch.device) -> bool:
     """Checks one model, times it and writes the row; whether its gradients agree on all ranks."""
+    say(f"{name}: gradients of {arguments.check_length} bases, shared and alone")
     shared, alone = (Trainer(name, arguments, device, of_all) for of_all in (True, False))
     distance, parameter = farthest(shared, alone, arguments.check_length)
     is_right = torch.tensor(int(distance <= arguments.limit), device=device)
@@ -118,7 +134,7 @@ def measure(name: str, arguments: argparse.Namespace, device: torch.device) -> b
     if not is_right:
         return False
     tokens = random_bases(1, arguments.length).to(device)
-    for _ in range(WARM_UP + arguments.steps):
+    for i in range(WARM_UP + arguments.steps):
         barrier(device)
         shared.step(tokens)
         if device.type == "cuda":
@@ -128,7 +144,11 @@ def measure(name: str, arguments: argparse.Namespace, device: torch.device) -> b
             alone.step(tokens)
             if device.type == "cuda":
                 torch.cuda.empty_cache()
+            kind = "warm-up" if i < WARM_UP else "step"
+            of_both = f"shared {shared.ms[-1]:.1f} ms, alone {alone.ms[-1]:.1f} ms"
+            say(f"{name}: {kind} of {arguments.length} bases, {of_both}")
     barrier(device)
+    peak_by_rank = peaks(shared)
     if not first:
         return True
     ms = {t: statistics.median(t.ms[WARM_UP:]) for t in (shared, alone)}
@@ -142,7 +162,9 @@ def measure(name: str, arguments: argparse.Namespace, device: torch.device) -> b
         "ms_shared": f"{ms[shared]:.2f}",
         "ms_alone": f"{ms[alone]:.2f}",
         "ratio": f"{ms[alone] / ms[shared]:.3f}",
-        "peak_gib_shared": f"{shared.peak / GIB:.2f}" if shared.peak else "",
+        "tokens_s_shared": f"{arguments.length / ms[shared] * 1e3:.0f}",
+        "tokens_s_alone": f"{arguments.length / ms[alone] * 1e3:.0f}",
+        "peak_gib_by_rank": " ".join(f"{p:.2f}" for p in peak_by_rank) if shared.peak else "",
         "peak_gib_alone": f"{alone.peak / GIB:.2f}" if alone.peak else "",
         "gradient_distance": f"{distance:.1e}",
     }

@@ -16,8 +16,9 @@ from genomamba.models.block import MambaBlock
 from genomamba.models.config import MambaConfig
 from genomamba.models.norm import RMSNorm, autocast_dtype
 from genomamba.models.recompute import casting_weights_anew, recomputed
-from genomamba.models.sequence_parallel import Share, share_of
+from genomamba.models.sequence_parallel import share_of
 from genomamba.models.state import LayerState, MambaState
+from genomamba_kernels import Share
 
 T = TypeVar("T")
 PIECE = 2**25  # numbers of the residual stream: 2^18 positions of 128
@@ -222,7 +223,7 @@ class MambaBackbone(nn.Module):
                     arguments = (blocks, results[i], before, owners[i], share, function, at)
                     if group is None:
                         results[i], before = self._cell(*arguments)
-                    elif group == 1 and share is None:
+                    elif group == 1:
                         results[i], before = self._recomputed_block(*arguments)
                     else:
                         results[i], before = recomputed(self._cell, *arguments)
@@ -263,10 +264,9 @@ class MambaBackbone(nn.Module):
         at: slice,
     ) -> tuple[Tensor | T, MambaState]:
         """``_cell`` of a single block, by the operator that recomputes one."""
-        assert share is None
         stream, layer = self._entrance(blocks, source), self.layers[blocks.start]
         assert isinstance(layer, MambaBlock)
-        stream, after = layer.recomputed(stream, before and before.layers[0], seq_idx)
+        stream, after = layer.recomputed(stream, before and before.layers[0], seq_idx, share)
         if blocks.stop < len(self.layers):
             return stream, MambaState((after,))
         return recomputed(self._exit, stream, None, function, at), MambaState((after,))

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from genomamba.models.config import MambaConfig
 from genomamba.models.mixer import MambaMixer
 from genomamba.models.norm import RMSNorm
-from genomamba.models.sequence_parallel import Share
 from genomamba.models.state import LayerState
+from genomamba_kernels import Share
 
 
 class MambaBlock(nn.Module):
@@ -48,7 +48,11 @@ class MambaBlock(nn.Module):
         return mixed, stream, after
 
     def recomputed(
-        self, stream: Tensor, state: LayerState | None = None, seq_idx: Tensor | None = None
+        self,
+        stream: Tensor,
+        state: LayerState | None = None,
+        seq_idx: Tensor | None = None,
+        share: Share | None = None,
     ) -> tuple[Tensor, LayerState]:
         """The block from stream to stream, of which the backward pass keeps nothing else."""
-        return self.mixer.recomputed_block(stream, self.norm, state, seq_idx)
+        return self.mixer.recomputed_block(stream, self.norm, state, seq_idx, share)

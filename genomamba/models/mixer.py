@@ -13,9 +13,8 @@ from torch import Tensor, nn
 
 from genomamba.models.config import MambaConfig
 from genomamba.models.norm import RMSNorm
-from genomamba.models.sequence_parallel import Share, mamba_inner_of_share
 from genomamba.models.state import LayerState
-from genomamba_kernels import mamba_block, mamba_inner
+from genomamba_kernels import Share, mamba_block, mamba_inner
 
 
 def initial_step_bias(config: MambaConfig) -> Tensor:
@@ -91,12 +90,7 @@ class MambaMixer(nn.Module):
             y (B, L, d_model) and the state after the last position.
         """
         arguments = (self.in_proj(x), *self._inner_parameters().values())
-        if share is None:
-            y, after = mamba_inner(*arguments, **self._options(state, seq_idx))
-        else:
-            y, after = mamba_inner_of_share(
-                *arguments, share=share, initial_state=state, seq_idx=seq_idx, backend=self.backend
-            )
+        y, after = mamba_inner(*arguments, **self._options(state, seq_idx, share))
         return self.out_proj(y), LayerState(*after)
 
     def recomputed_block(
@@ -105,6 +99,7 @@ class MambaMixer(nn.Module):
         norm: RMSNorm,
         state: LayerState | None = None,
         seq_idx: Tensor | None = None,
+        share: Share | None = None,
     ) -> tuple[Tensor, LayerState]:
         """A whole residual block, of which only the stream is kept for the backward pass.
 
@@ -120,7 +115,7 @@ class MambaMixer(nn.Module):
             out_proj_bias=self.out_proj.bias,
             eps=norm.eps,
             **self._inner_parameters(),
-            **self._options(state, seq_idx),
+            **self._options(state, seq_idx, share),
         )
         return stream, LayerState(*after)
 
@@ -135,11 +130,14 @@ class MambaMixer(nn.Module):
             "dt_bias": _at_least_float32(self.dt_proj.bias),
         }
 
-    def _options(self, state: LayerState | None, seq_idx: Tensor | None) -> dict[str, Any]:
+    def _options(
+        self, state: LayerState | None, seq_idx: Tensor | None, share: Share | None
+    ) -> dict[str, Any]:
         return {
             "initial_state": None if state is None else (state.conv, state.scan),
             "return_final_state": True,
             "seq_idx": seq_idx,
+            "share": share,
             "backend": self.backend,
         }
 

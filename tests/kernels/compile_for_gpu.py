@@ -24,6 +24,7 @@ os.environ.pop("TRITON_INTERPRET", None)
 
 import torch
 import triton
+from torch import distributed
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from triton.runtime.jit import JITFunction
@@ -99,7 +100,8 @@ def run(
     seq_idx: torch.Tensor | None,
     every: bool,
 ) -> None:
-    """Forward and backward of a block, a norm with its sum and the loss, or of every operator."""
+    """Forward and backward of a block, alone and as a share of a longer one, a norm with its sum
+    and the loss; or of every operator."""
     width, rank = channels // 2, max(1, channels // 32)
     A = leaf(channels, states)
     options = {"seq_idx": seq_idx, "backend": "triton"}
@@ -110,7 +112,10 @@ def run(
     stream = leaf(1, length, width, dtype=dtype)
     outer = (leaf(width), leaf(2 * channels, width), None)
     last = (leaf(width, channels), None)
-    mamba_block(stream, *outer, *inner, *last, eps=1e-5, **options).sum().backward()
+    for share in (None, genomamba_kernels.Share(distributed.group.WORLD, None)):
+        block = mamba_block(stream, *outer, *inner, *last, eps=1e-5, share=share, **options)
+        assert isinstance(block, torch.Tensor)
+        block.sum().backward()
     normed, total = genomamba_kernels.rms_norm(
         stream, leaf(width), 1e-5, residual=leaf(1, length, width), backend="triton"
     )
@@ -144,6 +149,7 @@ def step(dtype: torch.dtype, channels: int, states: int) -> None:
 
 def main() -> None:
     JITFunction.run = compile_instead  # pyright: ignore
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
     every = "--all" in sys.argv
     run(torch.bfloat16, 256, 256, 16, None, every)
     step(torch.bfloat16, 256, 16)

@@ -88,6 +88,14 @@ def test_sequence_parallel_is_checked_and_timed(tmp_path, limit, expected):
         float(row["ms_alone"]) / float(row["ms_shared"]), rel=0.02
     )
     assert 0 < float(row["gradient_distance"]) <= 1e-4
+    assert row["commit"]
+    assert row["device"]
+    assert row["torch"]
+    assert float(row["tokens_s_shared"]) == pytest.approx(
+        64e3 / float(row["ms_shared"]), rel=0.01, abs=1
+    )
+    phases = [line.split()[1] for line in done.stderr.splitlines() if line.startswith("8x2: ")]
+    assert phases == ["gradients", "gradient", "warm-up", "warm-up", "step", "step"]
 
 
 def test_a_step_in_segments_is_timed_once(tmp_path):

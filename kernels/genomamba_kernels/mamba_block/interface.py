@@ -15,6 +15,7 @@ from genomamba_kernels.mamba_block.composed import mamba_block_composed
 from genomamba_kernels.mamba_block.inputs import OuterInputs
 from genomamba_kernels.mamba_inner.inputs import InnerInputs, projection_dtype
 from genomamba_kernels.mamba_inner.interface import check_inner
+from genomamba_kernels.sharing import Share
 
 
 def mamba_block(
@@ -36,6 +37,7 @@ def mamba_block(
     initial_state: tuple[Tensor, Tensor] | None = None,
     return_final_state: bool = False,
     seq_idx: Tensor | None = None,
+    share: Share | None = None,
     backend: str = "auto",
 ) -> Tensor | tuple[Tensor, tuple[Tensor, Tensor]]:
     """A block with its residual sum, of which only the stream is kept between forward and backward.
@@ -100,6 +102,7 @@ def mamba_block(
         scan_state,
         seq_idx,
         dtype,
+        share,
     )
     check_inner(inner, stream, channels)
     with torch.autocast(stream.device.type, enabled=False):

@@ -16,6 +16,7 @@ from torch.autograd.function import once_differentiable
 from genomamba_kernels.mamba_block.inputs import OuterInputs
 from genomamba_kernels.mamba_inner.inputs import InnerInputs
 from genomamba_kernels.mamba_inner.triton_autograd import (
+    COUNT,
     contiguous,
     initial_gradients,
     kernel_inputs,
@@ -25,10 +26,10 @@ from genomamba_kernels.mamba_inner.triton_pieces import Piece, cross, cut, rows_
 from genomamba_kernels.mamba_inner.triton_steps import (
     Sums,
     backward,
+    pass_conv_state,
     prepare,
     product,
     run_scan,
-    state_after,
 )
 from genomamba_kernels.rms_norm import triton_norm
 from genomamba_kernels.selective_scan.triton_plan import RECOMPUTED_PLAN
@@ -99,21 +100,24 @@ class TritonBlock(torch.autograd.Function):
         out = torch.empty_like(outer.stream)
         save = any(ctx.needs_input_grad)
         final, kept = [], []
-        for row in cut(batch, length, channels):
+        for row in cut(batch, length, channels, in_one=inner.share is not None):
             states = rows_of((inner.conv_state, inner.scan_state), row[0].rows)
             for piece in row:
                 states = cross(states, inner.seq_idx, piece)
                 part = of_piece(inner, piece, entrance(outer, piece)[1], states)
-                result = run_scan(prepare(part, RECOMPUTED_PLAN), part.scan_state, save=False)
+                part, conv_after = pass_conv_state(part)
+                result = run_scan(
+                    prepare(part, RECOMPUTED_PLAN), part.scan_state, save=False, share=part.share
+                )
                 if save:
-                    kept += [*states, result.entering]
-                states = (state_after(part), result.final_state)
+                    kept += [part.conv_state, part.scan_state, result.entering]
+                states = (conv_after, result.final_state)
                 leave(outer, piece, result.y, out)
             final.append(states)
         ctx.set_materialize_grads(False)
-        ctx.eps, ctx.projection_dtype = outer.eps, inner.projection_dtype
+        ctx.eps, ctx.rest = outer.eps, inner[COUNT:]
         if save:
-            ctx.save_for_backward(*outer[:-2], *inner[:-1], *kept)
+            ctx.save_for_backward(*outer[:-2], *inner[:COUNT], *kept)
         conv_states, scan_states = zip(*final, strict=True)
         return out, torch.cat(conv_states), torch.cat(scan_states)
 
@@ -121,11 +125,11 @@ class TritonBlock(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grad_outputs: Tensor | None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         grad_out, *grad_final = grad_outputs
-        count, dtype = len(OuterInputs._fields) - 2, ctx.projection_dtype
-        end = count + len(InnerInputs._fields) - 1
+        count, dtype = len(OuterInputs._fields) - 2, ctx.rest[0]
+        end = count + COUNT
         saved_tensors = list(ctx.saved_tensors)  # once: recomputation allows no second look
         outer = OuterInputs(*saved_tensors[:count], eps=ctx.eps, projection_dtype=dtype)
-        inner = InnerInputs(*saved_tensors[count:end], projection_dtype=dtype)
+        inner = InnerInputs(*saved_tensors[count:end], *ctx.rest)
         kept = saved_tensors[end:]
         if grad_out is None:
             grad_out = torch.zeros_like(outer.stream)
@@ -134,8 +138,9 @@ class TritonBlock(torch.autograd.Function):
         outer_sums = OuterSums.zeros(outer)
         sums, grad_initial = Sums.zeros(inner), []
         batch, length = outer.stream.shape[:2]
+        pieces = cut(batch, length, inner.A.shape[0], in_one=inner.share is not None)
         with torch.autocast(grad_out.device.type, enabled=False):
-            for row in reversed(cut(batch, length, inner.A.shape[0])):
+            for row in reversed(pieces):
                 grad_states = rows_of(contiguous(grad_final), row[0].rows)
                 for piece in reversed(row):
                     *states, entering = kept[-3:]
@@ -164,6 +169,7 @@ class TritonBlock(torch.autograd.Function):
             *initial_gradients(inner, grad_initial),
             None,  # seq_idx
             None,  # projection_dtype
+            None,  # share
         )
 
 

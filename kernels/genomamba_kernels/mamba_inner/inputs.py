@@ -7,9 +7,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from genomamba_kernels.sharing import Share
+
 
 class InnerInputs(NamedTuple):
-    """The arguments as the interface takes them, and the dtype of the two projections."""
+    """The arguments as the interface takes them, and the dtype of the two projections.
+
+    The tensors, up to seq_idx, come first.
+    """
 
     xz: Tensor  # (B, L, 2 D)
     conv_weight: Tensor  # (D, d_conv)
@@ -23,6 +28,7 @@ class InnerInputs(NamedTuple):
     scan_state: Tensor | None  # (B, D, N)
     seq_idx: Tensor | None  # (B, L)
     projection_dtype: torch.dtype
+    share: Share | None = None
 
     @property
     def rank(self) -> int:

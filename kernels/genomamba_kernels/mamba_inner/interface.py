@@ -18,6 +18,7 @@ from genomamba_kernels.checks import (
 )
 from genomamba_kernels.mamba_inner.composed import mamba_inner_composed
 from genomamba_kernels.mamba_inner.inputs import InnerInputs, projection_dtype
+from genomamba_kernels.sharing import Share
 
 
 def mamba_inner(
@@ -33,6 +34,7 @@ def mamba_inner(
     initial_state: tuple[Tensor, Tensor] | None = None,
     return_final_state: bool = False,
     seq_idx: Tensor | None = None,
+    share: Share | None = None,
     backend: str = "auto",
 ) -> Tensor | tuple[Tensor, tuple[Tensor, Tensor]]:
     """From the input projection's output to the output projection's input, without keeping between.
@@ -58,6 +60,11 @@ def mamba_inner(
             zero if absent.
         return_final_state: whether both states after a row's last position are returned too.
         seq_idx: (B, L) int32, non-decreasing: both restart from exact zero where it changes.
+        share: which part of longer rows the data are, where the ranks of a process group work on
+            one together (genomamba_kernels.sharing); at least d_conv - 1 positions. All ranks call
+            this in the same order; the states, given and returned, are then those before and after
+            the whole rows, the same on all ranks, and the gradient of a given one is the sum of
+            the ranks'.
         backend: "auto" (the environment variable GENOMAMBA_BACKEND, else the default of the
             package), "torch", "reference" or "triton" (a GPU, data shorter than float64).
 
@@ -86,6 +93,7 @@ def mamba_inner(
         scan_state,
         seq_idx,
         projection_dtype(xz),
+        share,
     )
     check_inner(inputs, xz, xz.shape[2] // 2)
     with torch.autocast(xz.device.type, enabled=False):
@@ -123,6 +131,11 @@ def check_inner(inputs: InnerInputs, data: Tensor, channels: int) -> None:
         check_accumulate_dtype("initial_state[1]", inputs.scan_state, data)
     if inputs.seq_idx is not None:
         check_seq_idx(inputs.seq_idx, batch, length, data)
+    if inputs.share is not None and length < conv_weight.shape[1] - 1:
+        raise ValueError(
+            f"share: expected at least d_conv - 1 = {conv_weight.shape[1] - 1} positions, which "
+            f"the convolution passes on, got {length}"
+        )
 
 
 def _run(inputs: InnerInputs, backend: str) -> tuple[Tensor, Tensor, Tensor]:

@@ -17,10 +17,12 @@ from genomamba_kernels.mamba_inner.triton_pieces import Piece, cross, cut, rows_
 from genomamba_kernels.mamba_inner.triton_steps import (
     Sums,
     backward,
+    pass_conv_state,
     prepare,
     run_scan,
-    state_after,
 )
+
+COUNT = InnerInputs._fields.index("projection_dtype")  # of the tensors, which are saved
 
 
 def of_piece(
@@ -47,21 +49,23 @@ class TritonInner(torch.autograd.Function):
         y = inputs.xz.new_empty(batch, length, channels)
         save = any(ctx.needs_input_grad)
         final, kept = [], []
-        for row in cut(batch, length, channels):
+        for row in cut(batch, length, channels, in_one=inputs.share is not None):
             states = rows_of((inputs.conv_state, inputs.scan_state), row[0].rows)
             for piece in row:
                 states = cross(states, inputs.seq_idx, piece)
                 part = of_piece(inputs, piece, piece.of(inputs.xz), states)
-                result = run_scan(prepare(part), part.scan_state, save=save, y=piece.of(y))
+                part, conv_after = pass_conv_state(part)
+                result = run_scan(
+                    prepare(part), part.scan_state, save=save, y=piece.of(y), share=part.share
+                )
                 if save:
-                    kept += [*states, result.saved]
-                states = (state_after(part), result.final_state)
+                    kept += [part.conv_state, part.scan_state, result.saved]
+                states = (conv_after, result.final_state)
             final.append(states)
         ctx.set_materialize_grads(False)
-        ctx.projection_dtype = inputs.projection_dtype
-        ctx.count = len(inputs) - 1
+        ctx.rest = inputs[COUNT:]
         if save:
-            ctx.save_for_backward(*inputs[:-1], *kept)
+            ctx.save_for_backward(*inputs[:COUNT], *kept)
         conv_states, scan_states = zip(*final, strict=True)
         return y, torch.cat(conv_states), torch.cat(scan_states)
 
@@ -70,8 +74,8 @@ class TritonInner(torch.autograd.Function):
     def backward(ctx: Any, *grad_outputs: Tensor | None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         grad_y, *grad_final = grad_outputs
         saved_tensors = list(ctx.saved_tensors)  # once: recomputation allows no second look
-        arguments, kept = saved_tensors[: ctx.count], saved_tensors[ctx.count :]
-        inputs = InnerInputs(*arguments, projection_dtype=ctx.projection_dtype)
+        arguments, kept = saved_tensors[:COUNT], saved_tensors[COUNT:]
+        inputs = InnerInputs(*arguments, *ctx.rest)
         batch, length = inputs.xz.shape[:2]
         channels = inputs.A.shape[0]
         if grad_y is None:
@@ -81,7 +85,7 @@ class TritonInner(torch.autograd.Function):
         grad_xz = torch.empty_like(inputs.xz)
         sums, grad_initial = Sums.zeros(inputs), []
         with torch.autocast(grad_y.device.type, enabled=False):
-            for row in reversed(cut(batch, length, channels)):
+            for row in reversed(cut(batch, length, channels, in_one=inputs.share is not None)):
                 grad_states = rows_of(contiguous(grad_final), row[0].rows)
                 for piece in reversed(row):
                     *states, saved = kept[-3:]
@@ -104,6 +108,7 @@ class TritonInner(torch.autograd.Function):
             *initial_gradients(inputs, grad_initial),
             None,  # seq_idx
             None,  # projection_dtype
+            None,  # share
         )
 
 

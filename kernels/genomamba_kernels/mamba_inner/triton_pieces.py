@@ -34,8 +34,14 @@ class Piece(NamedTuple):
         return None if x is None else self.of(x).contiguous()
 
 
-def cut(batch: int, length: int, channels: int) -> list[list[Piece]]:
-    """The pieces: for some rows at a time, those of their length in order."""
+def cut(batch: int, length: int, channels: int, in_one: bool = False) -> list[list[Piece]]:
+    """The pieces: for some rows at a time, those of their length in order.
+
+    `in_one` makes one of all: a share of longer rows, of which the whole must have been walked
+    before what enters it is known.
+    """
+    if in_one:
+        return [[Piece(slice(0, batch), slice(0, length))]]
     rows = max(1, PIECE // (length * channels))
     steps = length if rows > 1 else max(1, PIECE // channels)
     count = -(-length // steps)

@@ -18,6 +18,7 @@ from genomamba_kernels.selective_scan.inputs import ScanInputs
 from genomamba_kernels.selective_scan.triton_launch import Forward, scan_backward, scan_forward
 from genomamba_kernels.selective_scan.triton_layout import Shared, share
 from genomamba_kernels.selective_scan.triton_plan import DEFAULT_PLAN, Plan
+from genomamba_kernels.sharing import Share, gradients_between, states_between
 
 
 class Prepared(NamedTuple):
@@ -65,17 +66,40 @@ def run_scan(
     save: bool,
     y: Tensor | None = None,
     entering: Tensor | None = None,
+    share: Share | None = None,
 ) -> Forward:
     """Arguments as `scan_forward`'s."""
-    scan, shared = prepared.scan, prepared.shared
-    return scan_forward(scan, shared, scan_state, prepared.plan, save, y=y, entering=entering)
+    scan, shared, _, plan = prepared[1:]
+    return scan_forward(scan, shared, scan_state, plan, save, y=y, entering=entering, share=share)
 
 
-def state_after(inputs: InnerInputs) -> Tensor:
-    """The convolution's state (B, d_conv - 1, D) after the piece."""
+def pass_conv_state(inputs: InnerInputs) -> tuple[InnerInputs, Tensor]:
+    """The inputs with the convolution's state (B, d_conv - 1, D) before the piece, and the state
+    after it; of a share, the one before comes from the other ranks, as does the one after all."""
     x = inputs.xz.chunk(2, dim=-1)[0]
-    state, seq_idx = inputs.conv_state, inputs.seq_idx
-    return final_state(ConvInputs(x, inputs.conv_weight, None, None, state, seq_idx))
+    share, before = inputs.share, inputs.conv_state
+    given = before if share is None else None
+    after = final_state(ConvInputs(x, inputs.conv_weight, None, None, given, inputs.seq_idx))
+    if share is None or after.numel() == 0:
+        return inputs, after
+    entering, after = states_between(None, after, before, share)
+    return inputs._replace(conv_state=entering.contiguous()), after
+
+
+def conv_state_gradients(
+    inputs: InnerInputs, grad_entering: Tensor | None, grad_after: Tensor | None, grad_x: Tensor
+) -> Tensor | None:
+    """Of a share: adds to grad_x (B, L, D) what comes back from the next, and returns the gradient
+    of the convolution's state before all of them."""
+    if inputs.share is None or grad_entering is None:
+        return grad_entering
+    grad_leaving, grad_before = gradients_between(None, grad_entering, grad_after, inputs.share)
+    past = grad_leaving.shape[1]
+    if inputs.seq_idx is not None:  # the state after is zero where another sequence has it
+        owners = inputs.seq_idx[:, -past:, None]
+        grad_leaving = torch.where(owners == owners[:, -1:], grad_leaving, 0.0)
+    grad_x[:, -past:] += grad_leaving
+    return grad_before
 
 
 class Sums(NamedTuple):
@@ -132,7 +156,10 @@ def backward(
     grad_x, grad_z = grad_xz.chunk(2, dim=-1)
     grad_conv_state, grad_scan_state = grad_states
     conv, scan, shared, x_dbl, plan = prepared
-    grads = scan_backward(scan, shared, saved, grad_y, grad_scan_state, plan, grad_z=grad_z)
+    share = inputs.share
+    grads = scan_backward(
+        scan, shared, saved, grad_y, grad_scan_state, plan, grad_z=grad_z, share=share
+    )
     u = scan.u.flatten(0, 1).to(x_dbl.dtype)
     sums.A.add_(grads.A)
     if grads.D is not None:
@@ -154,10 +181,14 @@ def backward(
     else:
         grad_u += grad_x_dbl @ weight
 
-    conv_grads = conv_backward(conv, grad_u.view(conv.x.shape), grad_conv_state, grad_x)
+    of_piece = grad_conv_state if share is None else None
+    conv_grads = conv_backward(conv, grad_u.view(conv.x.shape), of_piece, grad_x)
     sums.conv_weight.add_(conv_grads.weight)
     sums.conv_bias.add_(conv_grads.bias)
-    return conv_grads.initial_state, grad_scan_state
+    grad_conv_state = conv_state_gradients(
+        inputs, conv_grads.initial_state, grad_conv_state, grad_x
+    )
+    return grad_conv_state, grad_scan_state
 
 
 def product(a: Tensor, b: Tensor) -> Tensor:

@@ -18,6 +18,8 @@ a first sweep over the K steps fills in the tiles between.
     pass_states        (triton_states.py) chains the segments, last to first
     backward           each segment again, from the G that enters: all gradients
 
+Of a share of a longer row, the exchange with other processes lies before the last of these, too.
+
 dB and dC are sums over channels, of which a program has W, dA and the gradients of D and delta_bias
 sums over positions: a program writes its part, and the parts are added in a fixed order
 (triton_layout.py). Letters as in triton_forward.py; J = K / T tiles, P blocks of W channels.

@@ -11,6 +11,9 @@ The length is cut into segments, so that a single long sequence fills the card. 
 With one segment the last kernel is all there is. What its loop over the states does not wait for
 is read ahead: the next state's numbers in every turn, the next tile's rows in the last one.
 
+Where a row is a share of a longer one, what enters its first segment comes from other processes.
+The exchange (sharing.py) lies before the last kernel, and the first works on every segment.
+
 Letters: B batch, L length, D channels, N states (an even number), G groups, S segments, T steps a
 tile, W channels a program, K steps between the states that backward starts from.
 """

@@ -27,6 +27,7 @@ from genomamba_kernels.selective_scan.triton_segments import (
     segment_gradients_kernel,
 )
 from genomamba_kernels.selective_scan.triton_states import pass_states_kernel
+from genomamba_kernels.sharing import Share, gradients_between, states_between
 
 
 def strides(x: Tensor | None) -> tuple[int, int]:
@@ -86,6 +87,7 @@ def scan_forward(
     save: bool,
     y: Tensor | None = None,
     entering: Tensor | None = None,
+    share: Share | None = None,
 ) -> Forward:
     """Runs the scan.
 
@@ -93,7 +95,10 @@ def scan_forward(
         initial_state: (B, D, N) float32.
         save: whether the states that backward needs are kept.
         y: where to write y, contiguous.
-        entering: an earlier run's with the same arguments, which saves the first pass.
+        entering: an earlier run's with the same arguments, which saves the first pass, and the
+            exchange; final_state is then that of this rank's positions.
+        share: which part of longer rows the inputs are. The exchange with the other ranks takes
+            place between the two passes; the states are those before and after the whole rows.
     """
     u, delta, z = inputs.u, inputs.delta, inputs.z
     batch, _, channels = u.shape
@@ -108,11 +113,12 @@ def scan_forward(
     z_row, z_step = strides(z)
     chunks = batch * (sizes["padded_L"] // plan.interval) if save else 0
     state = new(chunks + batch * segments, states, channels)
-    if entering is None and (segments > 1 or initial_state is not None):
+    after = None
+    if entering is None and (segments > 1 or initial_state is not None or share is not None):
         entering = new(batch, segments, states, channels)
         leaving = state[chunks:]  # lent until it is written to for good
         decay = new(batch, segments, channels)
-        if segments > 1:
+        if segments > 1 or share is not None:
             launch(
                 segment_ends_kernel,
                 work.programs,
@@ -129,8 +135,12 @@ def scan_forward(
                 U_STEP=u_step,
                 delta_row=delta_row,
                 DELTA_STEP=delta_step,
+                ENDS=0 if share is not None else 1,
                 **sizes,
             )
+        if share is not None:
+            ends = row_ends(leaving, decay, shared.a, inputs.A, entering, reverse=False)
+            initial_state, after = states_between(*ends, initial_state, share)
         pass_states(leaving, decay, shared.a, initial_state, entering, reverse=False)
     if y is None:
         y = torch.empty_like(u, memory_format=torch.contiguous_format)
@@ -164,7 +174,7 @@ def scan_forward(
         SAVE=save,
         **sizes,
     )
-    return Forward(y, final_state, state if save else None, entering)
+    return Forward(y, final_state if after is None else after, state if save else None, entering)
 
 
 def pass_states(
@@ -174,8 +184,10 @@ def pass_states(
     given: Tensor | None,
     entering: Tensor,
     reverse: bool,
+    end: Tensor | None = None,
 ) -> None:
-    """Writes what enters each segment (B, S, N, D); `given` (B, D, N) enters the chain's first."""
+    """Writes what enters each segment (B, S, N, D), and to `end` (B, D, N) what leaves the chain's
+    last; `given` (B, D, N) enters its first."""
     batch, segments, states, channels = entering.shape
     width = 8  # few, for more programs
     launch(
@@ -187,14 +199,26 @@ def pass_states(
         a_ptr=a,
         given_ptr=None if given is None else given.contiguous(),  # a gradient may be transposed
         entering_ptr=entering,
+        end_ptr=end,
         S=segments,
-        TRUE_N=states if given is None else given.shape[2],
+        TRUE_N=next((x.shape[2] for x in (given, end) if x is not None), states),
         D=channels,
         N=states,
         BLOCK_S=min(triton.next_power_of_2(segments), 64),
         W=width,
         REVERSE=reverse,
     )
+
+
+def row_ends(
+    leaving: Tensor, decay: Tensor, a: Tensor, A: Tensor, entering: Tensor, reverse: bool
+) -> tuple[Tensor, Tensor]:
+    """(decay, leaving), each (B, D, N): of the segments of a row together. Overwrites entering."""
+    end = leaving.new_empty(decay.shape[0], *A.shape)
+    pass_states(leaving, decay, a, None, entering, reverse, end)
+    total = decay.sum(1)[..., None]  # infinite where a sequence restarts
+    crossing = torch.exp2(total * a[: A.shape[1]].T)
+    return torch.where(total == torch.inf, 0.0, crossing), end
 
 
 class Gradients(NamedTuple):
@@ -217,6 +241,7 @@ def scan_backward(
     grad_final_state: Tensor | None,
     plan: Plan,
     grad_z: Tensor | None = None,
+    share: Share | None = None,
 ) -> Gradients:
     """Gradients of all inputs.
 
@@ -225,6 +250,8 @@ def scan_backward(
         grad_y: (B, L, D), channels contiguous.
         grad_final_state: (B, D, N) float32.
         grad_z: where to write z's gradient, channels contiguous.
+        share: as for scan_forward. The gradient of the state before the whole rows is the sum of
+            the ranks'.
     """
     u, delta, z = inputs.u, inputs.delta, inputs.z
     batch, _, channels = u.shape
@@ -255,19 +282,23 @@ def scan_backward(
         "GRAD_STEP": grad_step,
         **work.sizes,
     }
-    entering = None
-    if segments > 1 or grad_final_state is not None:
+    entering = grad_before = None
+    if segments > 1 or grad_final_state is not None or share is not None:
         entering = new(batch, segments, states, channels)
         decay = new(batch, segments, channels)
-        if segments > 1:
+        if segments > 1 or share is not None:
             launch(
                 segment_gradients_kernel,
                 work.programs,
                 work.options,
                 grad_state_ptr=grad_state,
                 decay_ptr=decay,
+                ENDS=0 if share is not None else 1,
                 **common,
             )
+        if share is not None:
+            ends = row_ends(grad_state, decay, shared.a, inputs.A, entering, reverse=True)
+            grad_final_state, grad_before = gradients_between(*ends, grad_final_state, share)
         pass_states(grad_state, decay, shared.a, grad_final_state, entering, reverse=True)
 
     contiguous = torch.contiguous_format
@@ -307,6 +338,8 @@ def scan_backward(
     )
     grad_B, grad_C = collect(grad_BC_parts, inputs.B, inputs.C)
     grad_A, grad_bias, grad_D = add_segments(grad_A_parts, inputs.A, inputs.delta_bias, inputs.D)
+    if grad_before is not None:
+        grad_initial_state = grad_before
     return Gradients(
         grad_u, grad_delta, grad_A, grad_B, grad_C, grad_D, grad_z, grad_bias, grad_initial_state
     )

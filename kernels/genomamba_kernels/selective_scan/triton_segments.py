@@ -5,7 +5,8 @@
     segment_gradients  from g = 0, backwards: the G that leaves it
 
 and both the segment's sum of q, which gives its decay. What enters a segment follows from these
-(triton_states.py). Letters as in triton_forward.py; g, G and p as in triton_backward.py.
+(triton_states.py). The last of the chain is needed only if something follows the row: ENDS is then
+0, else 1. Letters as in triton_forward.py; g, G and p as in triton_backward.py.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from genomamba_kernels.selective_scan.triton_tiles import (
 )
 
 # Sizes that the kernels are not compiled for: a loop of known length would be unrolled.
-SIZES = ["L", "padded_L", "R", "S", "segment_length", "N", "TRUE_N"]
+SIZES = ["L", "padded_L", "R", "S", "segment_length", "N", "TRUE_N", "ENDS"]
 
 
 @triton.jit
@@ -67,6 +68,7 @@ def segment_ends_kernel(
     S,
     segment_length,
     N,
+    ENDS,
     U_STEP: tl.constexpr,
     DELTA_STEP: tl.constexpr,
     D: tl.constexpr,
@@ -78,10 +80,10 @@ def segment_ends_kernel(
 ):
     PACKED: tl.constexpr = starts_ptr is not None
     row, segment, group, _, first, d, mask = locate(S, D, G, W)
-    if segment == S - 1:  # nothing follows
+    if segment >= S - ENDS:  # nothing follows
         return
     begin = segment * segment_length
-    end = begin + segment_length
+    end = tl.minimum(begin + segment_length, L)
     u_ptr += row * u_row + first
     delta_ptr += row * delta_row + first
     B_ptr += (row * G + group) * N * padded_L
@@ -153,6 +155,7 @@ def segment_gradients_kernel(
     S,
     segment_length,
     N,
+    ENDS,
     DELTA_STEP: tl.constexpr,
     Z_STEP: tl.constexpr,
     GRAD_STEP: tl.constexpr,
@@ -166,7 +169,7 @@ def segment_gradients_kernel(
     GATED: tl.constexpr = z_ptr is not None
     PACKED: tl.constexpr = starts_ptr is not None
     row, segment, group, _, first, d, mask = locate(S, D, G, W)
-    if segment == 0:  # nothing precedes
+    if segment < ENDS:  # nothing precedes
         return
     begin = segment * segment_length
     end = tl.minimum(begin + segment_length, L)

@@ -22,11 +22,13 @@ def compose(decay, leaving, later_decay, later_leaving):
 
 @triton.jit(do_not_specialize=["S", "TRUE_N"])
 def pass_states_kernel(
-    leaving_ptr,  # (B, S, N, D), what a segment leaves if zero enters; the chain's last is not used
+    leaving_ptr,  # (B, S, N, D), what a segment leaves if zero enters; the chain's last is used
+    # for end_ptr only
     decay_ptr,  # (B, S, D), sums of q; infinite where a sequence restarts
     a_ptr,  # (N, D), A log2(e)
     given_ptr,  # (B, D, true N), what enters the chain's first segment; zero if absent
     entering_ptr,  # (B, S, N, D), out: what enters each segment
+    end_ptr,  # (B, D, true N), out: what leaves the chain's last segment, or absent
     S,
     TRUE_N,
     D: tl.constexpr,
@@ -63,3 +65,5 @@ def pass_states_kernel(
         tl.store(entering_ptr + following, leaving, mask=inside & (s + 1 < S)[:, None])
         last = (s == tl.minimum(base + BLOCK_S, S) - 1)[:, None]
         state = tl.sum(tl.where(last, leaving, 0.0), axis=0)
+    if end_ptr is not None:
+        tl.store(end_ptr + (row * D + d) * TRUE_N + n, state, mask=mask & (n < TRUE_N))
