@@ -224,6 +224,8 @@ def test_a_large_table_is_counted_whole_and_cut_in_words(tmp_path: Path, suffix:
     assert "the first 50 of 61 samples and the first 20 of 301 records" in text
     assert "ape 150 1,500 0.500 bear 150 1,500 0.500 cat 0 0 – no prediction 1 10 –" in text
     assert "too <few> bases 1" in text
+    assert "s49 ape" in text
+    assert "s50 ape" not in text
     assert "r19" in text
     assert "r20" not in text
 
@@ -256,6 +258,27 @@ def test_the_longest_records_are_drawn(tmp_path: Path) -> None:
     assert boxes(figures[1]) == [38] * 3  # 40 windows, two of which are left out
     assert "800 readings, averaged over 240 equal stretches" in text_of(figures[0])
     assert boxes(figures[0]) == [SPANS] * 3
+
+
+@pytest.mark.parametrize("readings", [100, 10 * SPANS])
+def test_heights_are_the_probabilities(tmp_path: Path, readings: int) -> None:
+    first = np.linspace(0.1, 0.9, readings)
+    rows = [
+        {"sample": "s", "file": "f", "record": "a", "start": 10 * i, "end": 10 * i + 10}
+        | {"log_prob_x": np.log(p), "log_prob_y": np.log(1 - p)}
+        for i, p in enumerate(first)
+    ]
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.Table.from_pylist(rows, schema=track_schema(("x", "y"))), path)
+    section = tracks_section([path], ("x", "y"))
+    [x, y] = re.findall(r'class="band" d="([^"]*)"', section)
+    tops, bottoms = (
+        np.array([float(number) for number in re.findall(pattern, x)])
+        for pattern in (r"M[\d.]+ ([\d.]+)", r"V([\d.]+)")
+    )
+    whole = bottoms[0] - float(re.findall(r"M[\d.]+ ([\d.]+)", y)[0])
+    expected = first if readings <= SPANS else first.reshape(SPANS, -1).mean(axis=1)
+    assert (bottoms - tops) / whole == pytest.approx(expected, abs=1e-3)
 
 
 def test_more_classes_than_colours(tmp_path: Path) -> None:
