@@ -13,6 +13,7 @@ from genomamba.inference.evaluate_metrics import Bin, Estimate, Measurement
 from genomamba.inference.evaluate_results import Calibration, Evaluation, Result, Source
 from genomamba_data_prep.errors import InputError
 
+REQUEST = ("checkpoint_sha256", "species_set_digest", "manifests", "device", "versions")
 FIX = "Give the .json file that `genomamba evaluate` of this version wrote beside its page"
 
 
@@ -41,19 +42,28 @@ def read_document(path: Path) -> Evaluation:
 
 
 def _evaluation(content: dict[str, Any]) -> Evaluation:
+    absent = [name for name in REQUEST if name not in content["request"]]
+    if absent:
+        raise ValueError(f"request has no {', '.join(absent)}")
+    classes = tuple(content["classes"])
     sources = {
-        one["name"]: Source(one["name"], one["split"], one["length"])
+        one["name"]: Source(one["name"], one["split"], int(one["length"]))
         for one in content["request"]["manifests"]
     }
     results = tuple(
-        Result(sources[one["manifest"]], one["quantity"], int(one["length"]), _measurement(one))
+        Result(
+            sources[one["manifest"]],
+            one["quantity"],
+            int(one["length"]),
+            _measurement(one, classes),
+        )
         for one in content["results"]
     )
     if not any(result.quantity == "manifest" for result in results):
         raise ValueError("it has no results")
     calibration = content["calibration"]
     return Evaluation(
-        tuple(content["classes"]),
+        classes,
         float(content["temperature"]),
         results,
         None if calibration is None else Calibration(**calibration),
@@ -61,7 +71,10 @@ def _evaluation(content: dict[str, Any]) -> Evaluation:
     )
 
 
-def _measurement(one: dict[str, Any]) -> Measurement:
+def _measurement(one: dict[str, Any], classes: tuple[str, ...]) -> Measurement:
+    confusion = np.array(one["confusion"], dtype=np.int64)
+    if confusion.shape != (len(classes), len(classes)):
+        raise ValueError(f"a confusion matrix of {confusion.shape}, of {len(classes)} classes")
     return Measurement(
         windows=int(one["windows"]),
         loci=int(one["loci"]),
@@ -69,12 +82,12 @@ def _measurement(one: dict[str, Any]) -> Measurement:
         log_loss=_estimate(one["log_loss"]),
         brier=_estimate(one["brier"]),
         ece=_estimate(one["ece"]),
-        by_class=tuple(map(_estimate, one["accuracy_by_class"].values())),
-        confusion=np.array(one["confusion"], dtype=np.int64),
+        by_class=tuple(_estimate(one["accuracy_by_class"][name]) for name in classes),
+        confusion=confusion,
         bins=tuple(
             Bin(
-                bin["low"],
-                bin["high"],
+                float(bin["low"]),
+                float(bin["high"]),
                 int(bin["windows"]),
                 _value(bin["confidence"]),
                 _estimate(bin["accuracy"]),
@@ -85,7 +98,8 @@ def _measurement(one: dict[str, Any]) -> Measurement:
 
 
 def _estimate(fields: dict[str, float | None]) -> Estimate:
-    return Estimate(_value(fields["value"]), fields["low"], fields["high"])
+    low, high = (None if fields[end] is None else _value(fields[end]) for end in ("low", "high"))
+    return Estimate(_value(fields["value"]), low, high)
 
 
 def _value(number: float | None) -> float:

@@ -167,7 +167,7 @@ def test_what_is_refused(
     no("no such track", "genomamba classify", tracks=missing)
     no("cannot be read", species_set=missing)
     no("cannot be read", splits=missing)
-    no("No such file", manifests=missing)
+    no("no such manifest", "genomamba prepare manifest", manifests=missing)
     no("no such checkpoint", checkpoint=missing)
     no("ends in .html", output=folder / "report.pdf")
     no("mkdir -p", output=folder / "no" / "report.html")
@@ -178,6 +178,19 @@ def test_what_is_refused(
     no("the columns sample", predictions=file("bad.tsv", "sample\trecord\nx\ty\n"))
     no("in Parquet", tracks=folder / "in.tsv")
     no("log_prob_ape", tracks=folder / "evaluation.parquet")
+    no("the file is empty", predictions=file("nothing.tsv", ""))
+    document = json.loads((folder / "evaluation.json").read_text())
+    document["results"][0]["confusion"].pop()
+    no("a confusion matrix of", evaluation=file("cut.json", json.dumps(document)))
+    del document["request"]["device"]
+    no("request has no device", evaluation=file("older.json", json.dumps(document)))
+    damaged = folder / "damaged.track.parquet"
+    whole = (folder / "in.track.parquet").read_bytes()
+    group = pq.read_metadata(folder / "in.track.parquet").row_group(0)
+    for column in (0, group.num_columns - 1):  # a name, a probability
+        start = group.column(column).dictionary_page_offset
+        damaged.write_bytes(whole[:start] + bytes(40) + whole[start + 40 :])
+        no("a damaged track", tracks=damaged)
     rows = (folder / "in.tsv").read_text().splitlines()
     no("row 2", "fields expected", predictions=file("cut.tsv", "\n".join([*rows[:2], rows[2][:9]])))
     text = "\n".join(row.replace("\t320\t", "\tlong\t") for row in rows) + "\n"

@@ -35,7 +35,7 @@ def report_files(args: argparse.Namespace) -> int:
     """Do what ``genomamba report --help`` says; returns the exit code."""
     species_set = SpeciesSet.read(args.species_set)
     splits = splits_file.read(args.splits, species_set)
-    manifests = [read_manifest(path, species_set) for path in args.manifests]
+    manifests = [_manifest(path, species_set) for path in args.manifests]
     run = read_run(args.run, args.checkpoint)
     check_classes(run.meta, species_set.classes, run.checkpoint)
     _check_training(run, species_set, splits)
@@ -64,6 +64,16 @@ def report_files(args: argparse.Namespace) -> int:
         temporary.write_text(page("Report of a classifier", lead, body), encoding="utf-8")
     print(f"{args.output}: written", file=sys.stderr)
     return 0
+
+
+def _manifest(path: Path, species_set: SpeciesSet) -> Manifest:
+    if not path.is_file():
+        raise InputError(
+            "no such manifest",
+            file=path,
+            fix="Give the .parquet file that `genomamba prepare manifest` wrote",
+        )
+    return read_manifest(path, species_set)
 
 
 def _figures(predictions: Sequence[Predictions]) -> dict[str, str]:

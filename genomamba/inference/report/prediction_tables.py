@@ -156,7 +156,9 @@ def _typed(row: Row) -> Row:
 def _tsv(path: Path) -> Iterator[Row]:
     with path.open(newline="", encoding="utf-8") as file:
         rows = csv.reader(file, delimiter="\t")
-        header = next(rows, [])
+        header = next(rows, None)
+        if header is None:
+            raise ValueError("the file is empty")
         for fields in rows:
             if len(fields) != len(header):
                 raise ValueError(f"{len(header)} fields expected, got {len(fields)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -106,19 +107,27 @@ def _longest(paths: Sequence[Path], classes: Sequence[str]) -> tuple[list[Place]
 
 def _records(path: Path, classes: Sequence[str]) -> Iterator[tuple[int, Record, int, int]]:
     """Last base, name, first row and the row past the last of each record of a track."""
-    with _opened(path, classes) as file:
+    with _opened(path, classes) as file, _damage(path):
         total, number = file.metadata.num_rows, 0
-        try:
-            with Progress(f"looking for the longest records of {path.name}", total) as progress:
-                for record, rows in groupby(_rows(file), key=lambda row: row[:3]):
-                    first, end = number, 0
-                    for row in rows:
-                        number, end = number + 1, max(end, row[3])
-                    progress.advance(number - first)
-                    yield end, record, first, number
-        except (pa.ArrowException, OSError, UnicodeDecodeError, TypeError) as error:
-            what = " ".join(str(error).split())
-            raise InputError(f"a damaged track: {what}", file=path, fix=FIX) from None
+        with Progress(f"looking for the longest records of {path.name}", total) as progress:
+            for record, rows in groupby(_rows(file), key=lambda row: row[:3]):
+                first, end = number, 0
+                for row in rows:
+                    number, end = number + 1, max(end, row[3])
+                if end < 1:
+                    raise ValueError(f"{record[2]} has no bases")
+                progress.advance(number - first)
+                yield end, record, first, number
+
+
+@contextmanager
+def _damage(path: Path) -> Iterator[None]:
+    """Has what a reader says of a damaged file name the file."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, ValueError, TypeError) as error:
+        what = " ".join(str(error).split())
+        raise InputError(f"a damaged track: {what}", file=path, fix=FIX) from None
 
 
 def _opened(path: Path, classes: Sequence[str]) -> pq.ParquetFile:
@@ -129,12 +138,12 @@ def _opened(path: Path, classes: Sequence[str]) -> pq.ParquetFile:
     except pa.ArrowException as error:
         what = " ".join(str(error).split())
         raise InputError(f"expected a track in Parquet: {what}", file=path, fix=FIX) from None
-    expected = track_schema(classes).names
-    if file.schema_arrow.names != expected:
-        found = " ".join(file.schema_arrow.names)
+    expected = ", ".join(f"{one.name} ({one.type})" for one in track_schema(classes))
+    if not file.schema_arrow.equals(track_schema(classes)):
+        found = ", ".join(f"{one.name} ({one.type})" for one in file.schema_arrow)
         file.close()
         raise InputError(
-            f"expected a track with the columns {' '.join(expected)}, got {found}",
+            f"expected a track with the columns {expected}, got {found}",
             file=path,
             fix=FIX,
         )
@@ -189,7 +198,7 @@ def _bands(track: RecordTrack, classes: Sequence[str], shown: Sequence[int]) -> 
 def _read(place: Place, classes: Sequence[str]) -> RecordTrack:
     columns = ["start", "end", *(LOG_PROBABILITY_PREFIX + name for name in classes)]
     parts, number = [], 0
-    with pq.ParquetFile(place.path) as file:
+    with _damage(place.path), pq.ParquetFile(place.path) as file:
         for batch in file.iter_batches(columns=columns):
             first, last = place.first - number, place.last - number
             number += batch.num_rows
