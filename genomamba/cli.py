@@ -23,6 +23,7 @@ COMMANDS = {
     "export": "a checkpoint as a folder for Hugging Face transformers or mamba-ssm",
     "import": "a checkpoint from such a folder",
     "merge": "the table of a classify job that ran as an array of tasks",
+    "report": "one page of data, training, evaluation and predictions, with their hashes",
     "demo": "the whole path on a simulated clade, with a report; five minutes on two cores",
     "init": "copy the shipped configs and workflows into a folder",
 }
@@ -77,6 +78,10 @@ def _run(command: str, arguments: list[str]) -> int:
         from genomamba.inference.merge import main as merge
 
         return merge(arguments)
+    if command == "report":
+        from genomamba.inference.report.cli import main as report
+
+        return report(arguments)
     if command == "demo":
         from genomamba.demo.cli import main as demo
 

@@ -13,6 +13,7 @@ import pandas as pd
 
 from genomamba.demo.evaluation import LONGEST_AT_LEAST, WITHIN, Row
 from genomamba.demo.shell import Shell
+from genomamba.inference.report.training import metric_chart, read_curves
 from genomamba_data_prep.atomic import atomic_file
 from genomamba_data_prep.report.charts import Axis, Series, line_chart, linear_axis
 from genomamba_data_prep.report.page import (
@@ -27,7 +28,6 @@ from genomamba_data_prep.report.page import (
 )
 from genomamba_data_prep.simulate.truth import MarkovTruth
 
-SMOOTH = 10  # logged steps that the training curve's mean runs over
 RECORD_COLUMNS = ("file", "record", "length", "prediction", "probability", "windows")
 PACKAGES = ("genomamba", "torch", "lightning", "numpy")
 
@@ -131,22 +131,8 @@ def _accuracy(rows: Sequence[Row], truth: MarkovTruth) -> str:
 
 
 def _training(output: Path) -> str:
-    metrics = pd.read_csv(output / "run" / "metrics.csv")
-    loss = metrics[metrics["metric"] == "train/loss"]
-    valid = metrics[metrics["metric"] == "valid/loss"]
-    steps, values = loss["step"].tolist(), loss["value"].tolist()
-    smooth = pd.Series(values).rolling(SMOOTH, min_periods=1).mean().tolist()
-    valid_steps, valid_values = valid["step"].tolist(), valid["value"].tolist()
-    chart = line_chart(
-        "Cross-entropy by training step",
-        linear_axis("optimiser step", 0, max(steps) + 1),
-        linear_axis("cross-entropy, nats", 0, 1.05 * max(*values, *valid_values)),
-        [
-            Series("training, each logged step", "raw", steps, values),
-            Series("training, running mean", "model", steps, smooth),
-            Series("validation", "optimum", valid_steps, valid_values, markers=True),
-        ],
-    )
+    curves = read_curves(output / "run" / "metrics.csv")
+    chart = metric_chart("Cross-entropy by training step", "cross-entropy, nats", curves, "loss")
     return section(
         "Training",
         "Every step draws fresh windows from the training chromosomes; validation is on the same "

@@ -17,7 +17,7 @@ from genomamba.inference.budget import Budget
 from genomamba.inference.evaluate_logits import Logits, manifest_logits, prefix_lengths
 from genomamba.inference.evaluate_manifests import check_validation, read_manifests
 from genomamba.inference.evaluate_metrics import measure, window_loci
-from genomamba.inference.evaluate_results import Calibration, Evaluation, Result
+from genomamba.inference.evaluate_results import Calibration, Evaluation, Result, Source
 from genomamba.inference.evaluate_temperature import fit_temperature, log_loss, write_calibrated
 from genomamba.inference.run import choose_device, load_classifier
 from genomamba.training.checkpoint import check_classes
@@ -73,10 +73,11 @@ def evaluate_files(args: argparse.Namespace) -> int:
             for at in found:
                 figures.append(measure(at, manifest.labels, loci, temperature))
                 progress.advance(1)
-            results.append(Result(manifest, "manifest", manifest.length, figures[-1]))
+            source = Source(manifest.path.name, manifest.origin.split, manifest.length)
+            results.append(Result(source, "manifest", manifest.length, figures[-1]))
             if args.prefixes:
                 for length, figure in zip(lengths, figures, strict=True):
-                    results.append(Result(manifest, "prefix", length, figure))
+                    results.append(Result(source, "prefix", length, figure))
     evaluation = Evaluation(
         species_set.classes,
         temperature,
@@ -158,7 +159,7 @@ def _say(args: argparse.Namespace, evaluation: Evaluation) -> None:
         accuracy = result.measurement.accuracy
         interval = "" if accuracy.low is None else f" ({accuracy.low:.3f} to {accuracy.high:.3f})"
         print(
-            f"{result.manifest.path.name}: accuracy {accuracy.value:.3f}{interval}, "
+            f"{result.manifest.name}: accuracy {accuracy.value:.3f}{interval}, "
             f"{result.measurement.windows:,} windows, {result.measurement.loci:,} loci",
             file=sys.stderr,
         )

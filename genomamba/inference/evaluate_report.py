@@ -12,6 +12,7 @@ from genomamba_data_prep.audit.accuracy import MIN_LOCI
 from genomamba_data_prep.report.charts import Axis, Series, line_chart, linear_axis
 from genomamba_data_prep.report.page import (
     confusion_matrix,
+    details,
     figure,
     key_figures,
     page,
@@ -32,27 +33,14 @@ def html_page(evaluation: Evaluation) -> str:
     """The HTML file's content."""
     drawn = _of(evaluation, "manifest")
     longest = drawn[-1].measurement
-    n = len(evaluation.classes)
     body = [
         key_figures(
-            {
-                f"accuracy at {drawn[-1].length:,} bp": f"{longest.accuracy.value:.3f}",
-                "95 % interval": _interval(longest.accuracy, 2).replace(" ", ""),
-                "chance": f"{1 / n:.3f}",
-                "calibration error (ECE)": f"{longest.ece.value:.3f}",
-            }
+            accuracy_figures(evaluation) | {"calibration error (ECE)": f"{longest.ece.value:.3f}"}
         ),
-        _accuracy(evaluation),
-        _by_class(evaluation),
-        _calibration(evaluation),
-        _at_length(evaluation, drawn[-1]),
-        *(
-            _details(_title(result), _at_length(evaluation, result))
-            for result in reversed(drawn[:-1])
-        ),
+        *sections(evaluation),
         _inputs(evaluation),
     ]
-    splits = sorted({result.manifest.origin.split for result in drawn})
+    splits = sorted({result.manifest.split for result in drawn})
     lead = (
         f"A classifier of {', '.join(evaluation.classes)} on frozen windows of the split "
         f"{' and '.join(splits)}."
@@ -62,17 +50,39 @@ def html_page(evaluation: Evaluation) -> str:
     return page("Evaluation of a classifier", lead, body)
 
 
+def accuracy_figures(evaluation: Evaluation) -> dict[str, str]:
+    """What to see first: the accuracy on the longest windows, its interval, and chance."""
+    longest = _of(evaluation, "manifest")[-1]
+    accuracy = longest.measurement.accuracy
+    return {
+        f"accuracy at {longest.length:,} bp": f"{accuracy.value:.3f}",
+        "95 % interval": _interval(accuracy, 2).replace(" ", ""),
+        "chance": f"{1 / len(evaluation.classes):.3f}",
+    }
+
+
+def sections(evaluation: Evaluation) -> list[str]:
+    """Accuracy by length and by class, calibration, confusion at each length."""
+    drawn = _of(evaluation, "manifest")
+    return [
+        _accuracy(evaluation),
+        _by_class(evaluation),
+        _calibration(evaluation),
+        _at_length(evaluation, drawn[-1]),
+        *(
+            details(_title(result), _at_length(evaluation, result))
+            for result in reversed(drawn[:-1])
+        ),
+    ]
+
+
 def _of(evaluation: Evaluation, quantity: Quantity) -> list[Result]:
     return [result for result in evaluation.results if result.quantity == quantity]
 
 
 def _prefixes_of_longest(evaluation: Evaluation) -> list[Result]:
     found = _of(evaluation, "prefix")
-    return [result for result in found if result.manifest is found[-1].manifest]
-
-
-def _details(summary: str, content: str) -> str:
-    return f"<details><summary>{escape(summary)}</summary>\n{content}\n</details>"
+    return [result for result in found if result.manifest == found[-1].manifest]
 
 
 def _tables(
@@ -82,9 +92,9 @@ def _tables(
     shorter = [r for r in _of(evaluation, "prefix") if r.length < r.manifest.length]
     found = []
     for kind, results in (("manifest", _of(evaluation, "manifest")), ("prefixes of", shorter)):
-        rows = [(r.manifest.path.name, f"{r.length:,}", *cells(r)) for r in results]
+        rows = [(r.manifest.name, f"{r.length:,}", *cells(r)) for r in results]
         found.append(table((kind, "bases", *header), rows))
-    return [found[0], _details("The prefixes", found[1])] if shorter else found[:1]
+    return [found[0], details("The prefixes", found[1])] if shorter else found[:1]
 
 
 def _series(name: str, style: str, x: Sequence[float], found: Sequence[Estimate]) -> Series:
@@ -225,7 +235,7 @@ def _at_length(evaluation: Evaluation, result: Result) -> str:
     ]
     return section(
         _title(result),
-        f"{result.manifest.path.name}, {found.windows:,} windows of {found.loci:,} loci. Rows are "
+        f"{result.manifest.name}, {found.windows:,} windows of {found.loci:,} loci. Rows are "
         "the true species, columns the predicted ones.",
         confusion_matrix(found.confusion, evaluation.classes),
         figure(
@@ -233,7 +243,7 @@ def _at_length(evaluation: Evaluation, result: Result) -> str:
             f"Windows in {BINS} bins of the predicted class's probability. Bars: 95 % intervals "
             f"over loci; bins with windows of fewer than {MIN_LOCI} loci are in the table only.",
         ),
-        _details("The bins", table(header, cells)),
+        details("The bins", table(header, cells)),
     )
 
 

@@ -6,9 +6,23 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from genomamba.inference.evaluate_metrics import Measurement
-from genomamba_data_prep.manifests import Manifest
 
 Quantity = Literal["manifest", "prefix"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """The manifest that windows are from.
+
+    Attributes:
+        name: of its file.
+        split: that it was drawn from.
+        length: bases of a window.
+    """
+
+    name: str
+    split: str
+    length: int
 
 
 @dataclass(frozen=True)
@@ -22,7 +36,7 @@ class Result:
         measurement: the figures.
     """
 
-    manifest: Manifest
+    manifest: Source
     quantity: Quantity
     length: int
     measurement: Measurement

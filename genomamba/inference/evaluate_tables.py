@@ -50,8 +50,8 @@ def rows(result: Result, classes: tuple[str, ...]) -> Iterator[dict[str, Any]]:
     """The table's rows of one length."""
     found = result.measurement
     place = {
-        "manifest": result.manifest.path.name,
-        "split": result.manifest.origin.split,
+        "manifest": result.manifest.name,
+        "split": result.manifest.split,
         "quantity": result.quantity,
         "window": result.manifest.length,
         "length": result.length,
@@ -87,7 +87,7 @@ def json_document(evaluation: Evaluation) -> str:
         estimates = zip(evaluation.classes, found.by_class, strict=True)
         results.append(
             {
-                "manifest": result.manifest.path.name,
+                "manifest": result.manifest.name,
                 "quantity": result.quantity,
                 "window": result.manifest.length,
                 "length": result.length,

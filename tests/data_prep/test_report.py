@@ -1,11 +1,20 @@
 from __future__ import annotations
 
+import re
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
-from genomamba_data_prep.report.charts import Axis, Series, line_chart, linear_axis
+from genomamba_data_prep.report.charts import (
+    WIDTH,
+    Axis,
+    Band,
+    Series,
+    band_chart,
+    line_chart,
+    linear_axis,
+)
 from genomamba_data_prep.report.page import confusion_matrix, page, section, table
 
 
@@ -31,6 +40,34 @@ def test_a_chart_is_well_formed_and_says_its_values() -> None:
     text = "".join(root.itertext())
     assert "ours & theirs" in text
     assert "0.250" in text
+
+
+def test_bands_stack_and_leave_gaps() -> None:
+    spans = [(0.0, 1.0), (1.0, 2.0), (2.0, 4.0)]
+    nan = float("nan")
+    bands = [Band("a", "s1", [0.5, nan, 0.0]), Band("b", "s2", [0.5, nan, 1.0])]
+    chart = band_chart("t", linear_axis("x", 0, 4), linear_axis("y", 0, 1), spans, bands)
+    root = ElementTree.fromstring(f"<div>{chart}</div>")
+    first, second = (path.attrib["d"] for path in root.iter("path"))
+    assert first.count("M") == second.count("M") == 2
+    top = re.match(r"M[\d.]+ ([\d.]+)", first)
+    bottom = re.match(r"M[\d.]+ [\d.]+H[\d.]+V([\d.]+)", second)
+    assert top is not None
+    assert bottom is not None
+    assert top[1] == bottom[1]  # the second begins where the first ends
+
+
+def test_a_long_last_label_stays_inside() -> None:
+    x = Axis("x", 0, 1, [(1, "1,000,000,000")])
+    chart = line_chart("t", x, linear_axis("y", 0, 1), [])
+    at = re.search(r'<text x="([\d.]+)"[^>]*>1,000,000,000', chart)
+    assert at is not None
+    assert float(at[1]) + 3.5 * len("1,000,000,000") < WIDTH
+
+
+def test_columns_of_text_and_code() -> None:
+    made = table(("a", "b", "c"), [("1", "2", "<3>")], text=["b"], code=["c"])
+    assert '<td class="text">2</td><td><code>&lt;3&gt;</code></td>' in made
 
 
 def test_a_page_stands_alone_and_escapes() -> None:

@@ -24,6 +24,7 @@ HEAVY = {"torch", "lightning", "pandas", "numpy", "pyarrow", "matplotlib", "trit
         ["import", "--help"],
         ["generate", "--help"],
         ["embed", "--help"],
+        ["report", "--help"],
     ],
     ids=" ".join,
 )

@@ -1,89 +1,75 @@
-"""The workflow runs from FASTA files to predictions, and a second time has nothing to do."""
+"""The workflow runs from FASTA files to the report, and a second time has nothing to do."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
-import subprocess
-import sys
+import re
+import shutil
+from html import unescape
 from pathlib import Path
 
 import pytest
 
-from genomamba.assets import copy_to
 from genomamba.cli import main
-
-CONFIG = """\
-output: results
-species_sheet: species_sheet.tsv
-split: --train chr1 --valid chr2 --test chr3
-length: 128
-evaluation_windows: 10
-seed: 1
-configs: [species/base, model/tiny]
-training_options: >-
-  --data.batch_size 4 --data.num_workers 0 --trainer.max_steps 2 --trainer.val_check_interval 2
-classify: [sim/human.fa]
-shards: 2
-"""
-
-
-def snakemake(folder: Path, *options: str) -> str:
-    binaries = Path(sys.executable).parent
-    done = subprocess.run(
-        [binaries / "snakemake", "--cores", "1", *options],
-        cwd=folder,
-        env=os.environ | {"PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
 
 
 @pytest.mark.slow
-def test_from_fasta_to_predictions(tmp_path: Path) -> None:
-    copy_to(tmp_path)
-    folder = tmp_path / "workflows"
+def test_from_fasta_to_the_report(workflow: Path, snakemake) -> None:
     simulated = ["--signal", "markov", "--chromosomes", "3", "--length", "3000", "--seed", "1"]
-    assert main(["prepare", "simulate", "--output", str(folder / "sim"), *simulated]) == 0
-    species = ["human", "gorilla"]
-    rows = "".join(f"{name}\tsim/{name}.fa\n" for name in species)
-    (folder / "species_sheet.tsv").write_text("species\tfasta\n" + rows)
-    (folder / "config.yaml").write_text(CONFIG)
+    simulated += ["--output", str(workflow / "sim")]
+    shutil.rmtree(workflow / "sim")
+    assert main(["prepare", "simulate", *simulated]) == 0
 
-    snakemake(folder)
+    done = snakemake(workflow)
+    assert done.returncode == 0, done.stdout
 
-    results = folder / "results"
-    evaluation = json.loads((results / "evaluation.json").read_text())
-    assert evaluation["results"][0]["windows"] == 10
+    results = workflow / "results"
+    [figures] = [
+        found
+        for found in json.loads((results / "evaluation.json").read_text())["results"]
+        if found["quantity"] == "manifest"
+    ]
+    assert figures["windows"] == 10
     header, *records = (results / "predictions" / "human.tsv").read_text().splitlines()
-    assert {f"prob_{name}" for name in species} <= set(header.split("\t"))
+    assert {"prob_human", "prob_gorilla"} <= set(header.split("\t"))
     assert len(records) == 3
-    assert "Nothing to be done" in snakemake(folder)
+    check_report(results, figures)
+
+    again = snakemake(workflow)
+    assert "Nothing to be done" in again.stdout, again.stdout
 
 
-@pytest.fixture
-def planned(tmp_path: Path) -> Path:
-    """A workflow that can be planned; its FASTA files are empty."""
-    copy_to(tmp_path)
-    folder = tmp_path / "workflows"
-    (folder / "sim").mkdir()
-    (folder / "sim" / "human.fa").touch()
-    (folder / "species_sheet.tsv").write_text("species\tfasta\nhuman\tsim/human.fa\n")
-    (folder / "config.yaml").write_text(CONFIG)
-    return folder
-
-
-def test_plan_on_slurm(planned: Path) -> None:
-    pytest.importorskip("snakemake_executor_plugin_slurm")
-    plan = snakemake(planned, "--dry-run", "--profile", "profiles/slurm")
-    assert "classify" in plan
-    assert "merge" in plan
-
-
-def test_a_wrong_config_is_refused_before_any_job(planned: Path) -> None:
-    (planned / "config.yaml").write_text(CONFIG.replace("shards: 2", "shards: 0"))
-    with pytest.raises(AssertionError, match="0 is less than the minimum of 1"):
-        snakemake(planned)
-    assert not (planned / "results").exists()
+def check_report(results: Path, figures: dict) -> None:
+    """That the page's figures are those of the files it was made from."""
+    page = (results / "report.html").read_text()
+    for network in ("http:", "https:", "<script", "<link", "<img", "url("):
+        assert network not in page
+    text = " ".join(unescape(re.sub(r"<[^>]+>", " ", page)).split())
+    assert f"accuracy at 128 bp {figures['accuracy']['value']:.3f}" in text
+    for name, row in zip(("human", "gorilla"), figures["confusion"], strict=True):
+        assert f"{name} {' '.join(map(str, row))}" in text
+    last = None
+    for line in (results / "state" / "run" / "metrics.csv").read_text().splitlines():
+        if line.split(",")[1] == "train/loss":
+            last = float(line.split(",")[2])
+    assert last is not None
+    assert f"train/loss 2 1 {last:.6g}" in text
+    assert "The checkpoint has made 2 optimiser steps" in text
+    assert "human human 3 9,000" in text  # class, assembly, records, bases
+    assert "train human 1 1 3,000 33.3%" in text
+    for table, sample in (("human", "human"), ("samples", "unknown")):
+        lines = (results / "predictions" / f"{table}.tsv").read_text().splitlines()
+        for line in lines[1:]:
+            row = dict(zip(lines[0].split("\t"), line.split("\t"), strict=True))
+            shown = f"{row['prediction']} {float(row['probability']):.3f}"
+            assert f"{row['record']} {sample} 3,000 30 {shown}" in text
+    assert "Of 3 whose class is known" in text
+    titles = re.findall(r'aria-label="Class probabilities along (\w+)"', page)
+    assert titles == ["chr1", "chr2", "chr3"]
+    checkpoint = results / "state" / "run" / "checkpoints" / "last.ckpt"
+    assert hashlib.sha256(checkpoint.read_bytes()).hexdigest() in text
+    for species in ("human", "gorilla"):
+        manifest = json.loads((results / "stores" / species / "manifest.json").read_text())
+        assert manifest["sources"][0]["sha256"] in text
+    assert "1 of test.parquet" in text

@@ -2,10 +2,26 @@
 import csv
 from pathlib import Path
 
+import yaml
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import validate
 
-validate(config, workflow.source_path("../schemas/config.schema.yaml"))
+
+def check(value, schema, where):
+    """Refuse what the schema does not allow, in a line: Snakemake would print all of the schema."""
+    content = yaml.safe_load(Path(schema).read_text(encoding="utf-8"))
+    error = best_match(Draft202012Validator(content).iter_errors(value))
+    if error is not None:
+        place = "".join(f"{name}: " for name in error.absolute_path)
+        expected = error.schema.get("description", content["description"])
+        raise WorkflowError(f"{where}: {place}{error.message}; expected {expected}")
+
+
+CONFIG_SCHEMA = workflow.source_path("../schemas/config.schema.yaml")
+check(config, CONFIG_SCHEMA, "config")
+validate(config, CONFIG_SCHEMA)  # fills in the defaults
 
 OUT = Path(config["output"])
 # Not outputs of a rule, since Snakemake deletes those of a failed job, and these are what the next
@@ -19,16 +35,15 @@ def read_sheet(path, schema):
     """Rows of a tab-separated table, each checked against the schema."""
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file, delimiter="\t", restkey="extra", restval=""))
+            rows = list(
+                csv.DictReader(file, delimiter="\t", restkey="extra", restval="")
+            )
     except OSError as error:
         raise WorkflowError(f"{path}: cannot be read: {error.strerror}")
     if not rows:
         raise WorkflowError(f"{path}: expected a header line and rows, got none")
     for line, row in enumerate(rows, start=2):
-        try:
-            validate(row, schema)
-        except WorkflowError as error:
-            raise WorkflowError(f"{path}, line {line}: {error}")
+        check(row, schema, f"{path}, line {line}")
     return rows
 
 
@@ -37,6 +52,11 @@ def species_fastas(rows):
     fastas = {}
     for row in rows:
         fastas.setdefault(row["species"], []).append(row["fasta"])
+    if len(fastas) < 2:
+        raise WorkflowError(
+            f"{config['species_sheet']}: expected at least two species to tell apart, got "
+            f"{', '.join(fastas)}"
+        )
     return fastas
 
 
@@ -53,7 +73,10 @@ def table_inputs(paths, sheet, samples):
         tables[name] = [path]
     if sheet:
         found = [Path(sheet).parent / row["path"] for row in samples]
-        tables[SAMPLES] = [sheet, *(path for path in found if not set("*?[") & set(str(path)))]
+        tables[SAMPLES] = [
+            sheet,
+            *(path for path in found if not set("*?[") & set(str(path))),
+        ]
     return tables
 
 
@@ -69,19 +92,25 @@ def data_options(wildcards, input):
     )
 
 
-def classify_inputs(wildcards):
-    """Arguments of `genomamba classify` that name its input."""
-    first = TABLES[wildcards.table][0]
+def classify_inputs(wildcards, input):
+    """Arguments of `genomamba classify` that name its input, where the job finds it."""
+    first = str(input.fasta[0])
     return ["--samples", first] if wildcards.table == SAMPLES and SHEET else [first]
 
 
 FASTAS = species_fastas(
-    read_sheet(config["species_sheet"], workflow.source_path("../schemas/species.schema.yaml"))
+    read_sheet(
+        config["species_sheet"], workflow.source_path("../schemas/species.schema.yaml")
+    )
 )
 SHEET = config["sample_sheet"]
 TABLES = table_inputs(
     config["classify"],
     SHEET,
-    read_sheet(SHEET, workflow.source_path("../schemas/samples.schema.yaml")) if SHEET else [],
+    (
+        read_sheet(SHEET, workflow.source_path("../schemas/samples.schema.yaml"))
+        if SHEET
+        else []
+    ),
 )
 STORES = [OUT / "stores" / species for species in FASTAS]

@@ -1,4 +1,4 @@
-"""Line charts as inline SVG: colours come from the page's style, so they follow light and dark.
+"""Charts as inline SVG: colours come from the page's style, so they follow light and dark.
 
 Lengths in SVG units: one unit is one CSS pixel at the chart's natural width.
 """
@@ -12,6 +12,7 @@ from html import escape
 
 WIDTH, HEIGHT = 720.0, 340.0
 LEFT, RIGHT, TOP, BOTTOM = 58.0, 16.0, 14.0, 48.0
+HALF_LETTER = 3.6  # of a tick's label, about
 CAP = 4.0  # half the width of an interval's end mark
 
 
@@ -36,6 +37,21 @@ class Series:
     low: Sequence[float] | None = None
     high: Sequence[float] | None = None
     markers: bool = False
+
+
+@dataclass(frozen=True)
+class Band:
+    """One layer of a stacked chart.
+
+    Args:
+        name: for the legend.
+        style: a class of the page's style: ``s1`` to ``s6`` or ``rest``.
+        heights: one a span; nan leaves the span empty.
+    """
+
+    name: str
+    style: str
+    heights: Sequence[float]
 
 
 @dataclass(frozen=True)
@@ -69,10 +85,10 @@ def line_chart(title: str, x: Axis, y: Axis, series: Sequence[Series]) -> str:
     """A chart as an ``<svg>`` element; ``title`` is what a screen reader says."""
 
     def at_x(value: float) -> float:
-        return LEFT + x.fraction(value) * (WIDTH - LEFT - RIGHT)
+        return _at_x(x, value)
 
     def at_y(value: float) -> float:
-        return HEIGHT - BOTTOM - y.fraction(value) * (HEIGHT - TOP - BOTTOM)
+        return _at_y(y, value)
 
     parts = [
         f'<svg viewBox="0 0 {WIDTH:g} {HEIGHT:g}" role="img" aria-label="{escape(title)}">',
@@ -83,6 +99,39 @@ def line_chart(title: str, x: Axis, y: Axis, series: Sequence[Series]) -> str:
         parts += _line(line, at_x, at_y)
         parts.append("</g>")
     return "\n".join([*parts, "</svg>", _legend(series)])
+
+
+def band_chart(
+    title: str, x: Axis, y: Axis, spans: Sequence[tuple[float, float]], bands: Sequence[Band]
+) -> str:
+    """Heights stacked from the first band up, over each span (start, end) of the x axis."""
+    columns = list(zip(*(band.heights for band in bands), strict=True))
+    parts = [
+        f'<svg viewBox="0 0 {WIDTH:g} {HEIGHT:g}" role="img" aria-label="{escape(title)}">',
+        *_grid(x, y, lambda value: _at_x(x, value), lambda value: _at_y(y, value)),
+    ]
+    for i, band in enumerate(bands):
+        boxes = []
+        for (start, end), column in zip(spans, columns, strict=True):
+            low, high = sum(column[:i]), sum(column[: i + 1])
+            if math.isnan(low + high):
+                continue
+            left, right, top = _at_x(x, start), _at_x(x, end), _at_y(y, high)
+            boxes.append(f"M{left:.1f} {top:.1f}H{right:.1f}V{_at_y(y, low):.1f}H{left:.1f}Z")
+        name = escape(band.name)
+        parts.append(
+            f'<g class="{band.style}"><title>{name}</title>'
+            f'<path class="band" d="{"".join(boxes)}"/></g>'
+        )
+    return "\n".join([*parts, "</svg>", _legend(bands)])
+
+
+def _at_x(axis: Axis, value: float) -> float:
+    return LEFT + axis.fraction(value) * (WIDTH - LEFT - RIGHT)
+
+
+def _at_y(axis: Axis, value: float) -> float:
+    return HEIGHT - BOTTOM - axis.fraction(value) * (HEIGHT - TOP - BOTTOM)
 
 
 def _grid(
@@ -101,8 +150,9 @@ def _grid(
         parts.append(
             f'<line class="axis" x1="{at:.1f}" x2="{at:.1f}" y1="{bottom}" y2="{bottom + 5}"/>'
         )
+        inside = min(at, WIDTH - HALF_LETTER * len(label))  # a long last label is not cut
         parts.append(
-            f'<text x="{at:.1f}" y="{bottom + 20}" text-anchor="middle">{escape(label)}</text>'
+            f'<text x="{inside:.1f}" y="{bottom + 20}" text-anchor="middle">{escape(label)}</text>'
         )
     middle_x, middle_y = (LEFT + right) / 2, (TOP + bottom) / 2
     parts.append(f'<line class="axis" x1="{LEFT}" x2="{right}" y1="{bottom}" y2="{bottom}"/>')
@@ -139,7 +189,7 @@ def _line(
     return parts
 
 
-def _legend(series: Sequence[Series]) -> str:
+def _legend(series: Sequence[Series] | Sequence[Band]) -> str:
     items = "".join(
         f'<li><svg class="key" viewBox="0 0 28 10" aria-hidden="true"><g class="{line.style}">'
         f'<polyline points="0,5 28,5"/></g></svg>{escape(line.name)}</li>'

@@ -51,6 +51,11 @@ svg polyline, svg path { fill: none; stroke-width: 2; stroke-linejoin: round; }
 .s4 polyline, .s4 path { stroke: #cc79a7; } .s4 circle { fill: #cc79a7; }
 .s5 polyline, .s5 path { stroke: #e69f00; } .s5 circle { fill: #e69f00; }
 .s6 polyline, .s6 path { stroke: #56b4e9; } .s6 circle { fill: #56b4e9; }
+.rest polyline { stroke: var(--soft); }
+svg .band { stroke: none; shape-rendering: crispEdges; }
+.s1 .band { fill: #0072b2; } .s2 .band { fill: #d55e00; } .s3 .band { fill: #009e73; }
+.s4 .band { fill: #cc79a7; } .s5 .band { fill: #e69f00; } .s6 .band { fill: #56b4e9; }
+.rest .band { fill: var(--soft); }
 svg .interval { stroke-width: 1.5; opacity: .8; }
 .legend { list-style: none; display: flex; flex-wrap: wrap; gap: .25rem 1.5rem; margin: .25rem 0 0;
   padding: 0; font-size: .9rem; } .legend li { display: flex; align-items: center; gap: .5rem; }
@@ -61,7 +66,7 @@ table { border-collapse: collapse; margin: .75rem 0; font-variant-numeric: tabul
 th, td { padding: .35rem .9rem .35rem 0; text-align: right; border-bottom: 1px solid var(--line); }
 table:not(.plain) td { white-space: nowrap; }
 th { font-weight: 600; } thead th { color: var(--soft); font-size: .85rem; vertical-align: bottom; }
-th:first-child, td:first-child, .plain td, .plain th { text-align: left; }
+th:first-child, td:first-child, .text, .plain td, .plain th { text-align: left; }
 .confusion td { text-align: center; padding: .5rem .6rem; min-width: 4.5rem;
   border: 2px solid var(--paper); border-radius: .3rem;
   background: color-mix(in srgb, var(--model) calc(var(--share) * 70%), var(--panel)); }
@@ -70,7 +75,7 @@ th:first-child, td:first-child, .plain td, .plain th { text-align: left; }
 pre { background: var(--panel); border: 1px solid var(--line); border-radius: .5rem;
   padding: .9rem 1rem; overflow-x: auto; font-size: .85rem; line-height: 1.5; }
 code { font-family: ui-monospace, "SFMono-Regular", "Liberation Mono", monospace; font-size: .9em; }
-td code { overflow-wrap: anywhere; }
+td code { white-space: nowrap; font-size: .78em; }
 """
 
 
@@ -115,16 +120,47 @@ def section(heading: str, text: str, *elements: str) -> str:
     )
 
 
+def details(summary: str, content: str) -> str:
+    """What a reader unfolds by its summary."""
+    return f"<details><summary>{escape(summary)}</summary>\n{content}\n</details>"
+
+
 def figure(content: str, caption: str) -> str:
     """A chart and its caption."""
     return f"<figure>{content}<figcaption>{escape(caption)}</figcaption></figure>"
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, numeric: bool = True) -> str:
-    """A table of texts; ``numeric`` sets all but the first column right."""
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in header)
+def table(
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    numeric: bool = True,
+    text: Sequence[str] = (),
+    code: Sequence[str] = (),
+) -> str:
+    """A table of texts.
+
+    Args:
+        header: the columns' names.
+        rows: a text a column.
+        numeric: set all but the first column right.
+        text: columns that are set left all the same.
+        code: columns that are set as code, such as digests.
+    """
+    left = [' class="text"' if name in text else "" for name in header]
+    head = "".join(
+        f'<th scope="col"{side}>{escape(name)}</th>'
+        for name, side in zip(header, left, strict=True)
+    )
+    cells = ["<code>{}</code>" if name in code else "{}" for name in header]
     body = "".join(
-        "<tr>" + "".join(f"<td>{escape(value)}</td>" for value in row) + "</tr>\n" for row in rows
+        "<tr>"
+        + "".join(
+            f"<td{side}>{cell.format(escape(value))}</td>"
+            for value, cell, side in zip(row, cells, left, strict=True)
+        )
+        + "</tr>\n"
+        for row in rows
     )
     style = "" if numeric else ' class="plain"'
     return (

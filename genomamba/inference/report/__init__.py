@@ -1,0 +1,1 @@
+"""One page of all that a workflow made: data, training, evaluation, predictions, tracks."""
