@@ -28,14 +28,11 @@ def launch(kernel: Any, programs: int, /, options: dict[str, Any], **arguments: 
         options: the compiler's, such as num_warps.
         arguments: the kernel's, all of them.
     """
-    key = (
-        kernel,
-        *options.values(),
-        *((name, _decides(argument)) for name, argument in arguments.items()),
-    )
+    values = [arguments[name] for name in kernel.arg_names]
+    key = (kernel, *options.values(), *map(_decides, values))
     compiled = _compiled.get(key)
     if compiled is not None:
-        compiled[(programs, 1, 1)](*(arguments[name] for name in kernel.arg_names))
+        compiled[(programs, 1, 1)](*values)
         return
     compiled = kernel[(programs,)](**arguments, **options)
     if compiled is not None:  # the interpreter compiles nothing

@@ -67,7 +67,14 @@ def cut_length(u: Tensor, groups: int, interval: int, blocks: Blocks) -> tuple[i
     """
     batch, length, channels = u.shape
     rows = batch * groups * channel_blocks(channels, groups, blocks.width)
-    warps = rows * ceil_div(blocks.width, WARP_CHANNELS) / _multiprocessors(u.device)
+    return _cut_length(rows, length, interval, blocks, _multiprocessors(u.device))
+
+
+@functools.lru_cache(maxsize=4096)  # shapes come again and again, and the host is waited for
+def _cut_length(
+    rows: int, length: int, interval: int, blocks: Blocks, multiprocessors: int
+) -> tuple[int, int]:
+    warps = rows * ceil_div(blocks.width, WARP_CHANNELS) / multiprocessors
 
     def cut(wanted: int) -> tuple[int, int]:
         segment = ceil_div(ceil_div(length, wanted), interval) * interval
