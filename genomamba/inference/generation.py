@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from genomamba.models import LayerState, MambaForPretraining, MambaState
+from genomamba.models import MambaForPretraining, MambaState
 from genomamba.models.stepping import Stepper
 from genomamba_data_prep.codes import BASE_BITS, Codes, N
 from genomamba_data_prep.errors import InputError
@@ -104,7 +104,8 @@ def generate(
 
     Args:
         model: on any device.
-        draws: B of them; a prompt that several share is read once.
+        draws: B of them; a prompt that several share is read once. Those whose prompts have other
+            lengths are drawn one after another where the state grows with the length (attention).
         length: L, bases to draw.
         sampling: how.
         advance: told now and then how many bases have been drawn.
@@ -116,6 +117,13 @@ def generate(
         InputError: the model gives NaN.
     """
     device = model.backbone.embedding.weight.device
+    lengths = [0 if draw.codes is None else len(draw.codes) for draw in draws]
+    if len(set(lengths)) > 1 and not model.config.can("state"):
+        whole = np.empty((len(draws), length), dtype=np.uint8)
+        for wanted in sorted(set(lengths)):
+            rows = [row for row, known in enumerate(lengths) if known == wanted]
+            whole[rows] = generate(model, [draws[row] for row in rows], length, sampling, advance)
+        return whole
     logits, state = _after_prompts(model, draws)
     step = Stepper(model, state)
     drawn = np.empty((len(draws), length), dtype=np.uint8)
@@ -156,6 +164,5 @@ def _after_prompts(model: MambaForPretraining, draws: Sequence[Draw]) -> tuple[T
         else:
             read[draw.prompt] = read_prompt(model, draw.codes)
     chosen = [read[draw.prompt] for draw in draws]
-    layers = zip(*(state.layers for _, state in chosen), strict=True)
-    rows = (LayerState(*(torch.cat(part) for part in zip(*layer, strict=True))) for layer in layers)
-    return torch.cat([logits for logits, _ in chosen]), MambaState(tuple(rows))
+    rows = MambaState.joined([state for _, state in chosen])
+    return torch.cat([logits for logits, _ in chosen]), rows

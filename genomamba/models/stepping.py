@@ -1,44 +1,60 @@
 """One token at a time: the recurrent form of the model (Gu & Dao 2023, section 3.5.2).
 
-Letters: B rows, D d_inner, N d_state, K d_conv, R rank of the step size, V vocabulary.
+Of attention, which has no recurrent form, with a cache of its keys and values.
+
+Letters: B rows, D d_inner, N d_state, K d_conv, R rank of the step size, V vocabulary, T positions
+so far, H heads, W head width.
 """
 
 from __future__ import annotations
-
-from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from genomamba.models.attention import AttentionMixer
 from genomamba.models.block import MambaBlock
-from genomamba.models.mixer import MambaMixer
-from genomamba.models.state import LayerState, MambaState
+from genomamba.models.mixer import MambaMixer, S4DMixer
+from genomamba.models.state import AnyState, KeyValues, LayerState, MambaState
 from genomamba.models.wholes import MambaForPretraining
+
+CACHE = 256  # positions for which a cache has room at first; it doubles when it is full
 
 
 class Stepper:
-    """Reads a token a row and gives the logits of the next; time and memory do not grow.
+    """Reads a token a row and gives the logits of the next; without gradients.
 
     The state is the stepper's own, at one address, and changed in place. A step asks nothing of
-    the device and its shapes are constant, so that a CUDA graph can record it. Without gradients.
+    the device and its shapes are constant, so that a CUDA graph can record it; time and memory do
+    not grow. With attention they grow with the positions so far, and so does the state.
 
     Args:
         model: its weights are read at every step, except ``A_log``, of which A is kept.
         state: after what precedes the first token, of as many rows as there are sequences; it is
             copied. ``MambaState.zeros`` begins a sequence.
+
+    Raises:
+        ValueError: the state has another number of layers, or the mixer needs whole sequences.
     """
 
     @torch.no_grad()
     def __init__(self, model: MambaForPretraining, state: MambaState) -> None:
-        blocks = [cast(MambaBlock, layer) for layer in model.backbone.layers]
+        if not model.config.can("steps"):
+            raise ValueError(
+                f"mixer {model.config.mixer!r} reads whole sequences, not a token at a time"
+            )
+        blocks = [block for block in model.backbone.layers if isinstance(block, MambaBlock)]
         if len(state.layers) != len(blocks):
             raise ValueError(f"state: expected {len(blocks)} layers, got {len(state.layers)}")
         self.model, self.blocks = model, blocks
-        self.state = MambaState(
-            tuple(LayerState(conv.clone(), _wide(scan).clone()) for conv, scan in state.layers)
-        )
-        self._decays = [-torch.exp(_wide(block.mixer.A_log)) for block in blocks]
+        self._steps = [
+            _step_of(block.mixer, layer) for block, layer in zip(blocks, state.layers, strict=True)
+        ]
+
+    @property
+    def state(self) -> MambaState:
+        """After the last token read; the stepper's own."""
+        return MambaState(tuple(step.state for step in self._steps))
 
     @torch.no_grad()
     def __call__(self, tokens: Tensor) -> Tensor:
@@ -47,15 +63,24 @@ class Stepper:
         embedded = backbone.embedding(tokens)
         wide = backbone.config.residual_in_fp32
         branch, residual = _wide(embedded) if wide else embedded, None
-        for block, state, decay in zip(self.blocks, self.state.layers, self._decays, strict=True):
+        for block, step in zip(self.blocks, self._steps, strict=True):
             normed, residual = block.norm(branch, residual)
-            branch = mixer_step(block.mixer, normed, state, decay)
+            branch, residual = block.after_mixer(step(normed), residual)
         hidden, _ = backbone.norm_f(branch, residual)
         return self.model.head(hidden)
 
 
-def mixer_step(mixer: MambaMixer, x: Tensor, state: LayerState, decay: Tensor) -> Tensor:
-    """``MambaMixer.forward`` at one position; ``state`` moves on in place.
+def _step_of(mixer: object, state: AnyState) -> MambaStep | AttentionStep:
+    if isinstance(mixer, AttentionMixer):
+        assert isinstance(state, KeyValues)
+        return AttentionStep(mixer, state)
+    assert isinstance(mixer, MambaMixer | S4DMixer)
+    assert isinstance(state, LayerState)
+    return MambaStep(mixer, state)
+
+
+class MambaStep:
+    """``MambaMixer.forward``, or ``S4DMixer.forward``, at one position; the state moves on.
 
         h = exp(q A) h + q u B,  y = (C h + D u) silu(z)
 
@@ -63,30 +88,79 @@ def mixer_step(mixer: MambaMixer, x: Tensor, state: LayerState, decay: Tensor) -
 
     Args:
         mixer: the layer.
-        x: (B, d_model).
-        state: conv (B, K - 1, D) and scan (B, D, N).
-        decay: A (D, N), negative, in at least float32.
-
-    Returns:
-        (B, d_model).
+        state: conv (B, K - 1, D) and scan (B, D, N); copied.
     """
-    x, z = mixer.in_proj(x).chunk(2, dim=-1)
-    window = torch.cat([state.conv.to(x.dtype), x.unsqueeze(1)], dim=1)
-    state.conv.copy_(window[:, 1:])
-    u = (_wide(window) * _wide(mixer.conv1d.weight.squeeze(1)).T).sum(1)
-    if mixer.conv1d.bias is not None:
-        u = u + mixer.conv1d.bias
-    u = F.silu(u).to(x.dtype)
 
-    rank, states = mixer.dt_proj.in_features, decay.shape[1]
-    dt, B, C = mixer.x_proj(u).split((rank, states, states), dim=-1)
-    delta = _wide(F.linear(dt, mixer.dt_proj.weight))
-    q = F.softplus(delta + _wide(mixer.dt_proj.bias))
-    u, B, C = _wide(u), _wide(B), _wide(C)
-    h = state.scan
-    h.mul_(torch.exp(q.unsqueeze(-1) * decay)).add_((q * u).unsqueeze(-1) * B.unsqueeze(1))
-    y = (h * C.unsqueeze(1)).sum(-1) + _wide(mixer.D) * u
-    return mixer.out_proj((y * F.silu(_wide(z))).to(x.dtype))
+    def __init__(self, mixer: MambaMixer | S4DMixer, state: LayerState) -> None:
+        self.mixer = mixer
+        self.state = LayerState(state.conv.clone(), _wide(state.scan).clone())
+        self._decay = -torch.exp(_wide(mixer.A_log))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(B, d_model) -> (B, d_model)."""
+        mixer, state = self.mixer, self.state
+        x, z = mixer.in_proj(x).chunk(2, dim=-1)
+        window = torch.cat([state.conv.to(x.dtype), x.unsqueeze(1)], dim=1)
+        state.conv.copy_(window[:, 1:])
+        u = (_wide(window) * _wide(mixer.conv1d.weight.squeeze(1)).T).sum(1)
+        if mixer.conv1d.bias is not None:
+            u = u + mixer.conv1d.bias
+        u = F.silu(u).to(x.dtype)
+        q, B, C = self._selected(u)
+        u = _wide(u)
+        h = state.scan
+        h.mul_(torch.exp(q.unsqueeze(-1) * self._decay))
+        h.add_((q * u).unsqueeze(-1) * B.unsqueeze(1))
+        y = (h * C.unsqueeze(1)).sum(-1) + _wide(mixer.D) * u
+        return mixer.out_proj((y * F.silu(_wide(z))).to(x.dtype))
+
+    def _selected(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The step size (B, D) or (1, D), B and C (B, N) or (1, N)."""
+        mixer = self.mixer
+        if isinstance(mixer, S4DMixer):
+            # Rounded to u's type, as the forward pass has them.
+            B, C = (_wide(parameter.to(u.dtype))[None] for parameter in (mixer.B, mixer.C))
+            return F.softplus(_wide(mixer.dt_bias))[None], B, C
+        rank, states = mixer.dt_proj.in_features, self._decay.shape[1]
+        dt, B, C = mixer.x_proj(u).split((rank, states, states), dim=-1)
+        delta = _wide(F.linear(dt, mixer.dt_proj.weight))
+        return F.softplus(delta + _wide(mixer.dt_proj.bias)), _wide(B), _wide(C)
+
+
+class AttentionStep:
+    """``AttentionMixer.forward`` at one position; its key and value join the cache.
+
+    Args:
+        mixer: the layer.
+        state: keys and values (B, H, T, W); copied.
+    """
+
+    def __init__(self, mixer: AttentionMixer, state: KeyValues) -> None:
+        self.mixer, self._count = mixer, 0
+        self._cache = KeyValues(state.keys[:, :, :0], state.values[:, :, :0])
+        self._append(state.keys, state.values)
+
+    @property
+    def state(self) -> KeyValues:
+        """Of the positions so far."""
+        keys, values = self._cache
+        return KeyValues(keys[:, :, : self._count], values[:, :, : self._count])
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(B, d_model) -> (B, d_model)."""
+        q, k, v = self.mixer.project(x.unsqueeze(1), self._count)
+        self._append(k, v)
+        return self.mixer.join(F.scaled_dot_product_attention(q, *self.state)).squeeze(1)
+
+    def _append(self, keys: Tensor, values: Tensor) -> None:
+        end, room = self._count + keys.shape[2], self._cache.keys.shape[2]
+        if end > room:
+            more = max(CACHE, 2 * end) - self._count
+            shape = (*keys.shape[:2], more, keys.shape[3])
+            self._cache = KeyValues(*(torch.cat([t, t.new_empty(shape)], 2) for t in self.state))
+        for cache, new in zip(self._cache, (keys, values), strict=True):
+            cache[:, :, self._count : end] = new
+        self._count = end
 
 
 def _wide(x: Tensor) -> Tensor:
