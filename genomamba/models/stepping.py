@@ -18,7 +18,7 @@ from genomamba.models.mixer import MambaMixer, S4DMixer
 from genomamba.models.state import AnyState, KeyValues, LayerState, MambaState
 from genomamba.models.wholes import MambaForPretraining
 
-CACHE = 256  # positions for which a cache has room at first; it doubles when it is full
+CACHE = 256  # positions for which a cache has room at first; when it is full, it grows by half
 
 
 class Stepper:
@@ -155,7 +155,7 @@ class AttentionStep:
     def _append(self, keys: Tensor, values: Tensor) -> None:
         end, room = self._count + keys.shape[2], self._cache.keys.shape[2]
         if end > room:
-            more = max(CACHE, 2 * end) - self._count
+            more = max(CACHE, end + end // 2) - self._count
             shape = (*keys.shape[:2], more, keys.shape[3])
             self._cache = KeyValues(*(torch.cat([t, t.new_empty(shape)], 2) for t in self.state))
         for cache, new in zip(self._cache, (keys, values), strict=True):
