@@ -29,12 +29,14 @@ def induction(mixer: str, length: int, args: argparse.Namespace) -> list[Figure]
     test |= {"data.init_args.test_examples": args.test_examples}
     where = _dotted({"trainer.accelerator": _accelerator(args)})
     command = ["test", *configs, *network, *where, *_dotted(test)]
+    begin = time.monotonic()
     _done(genomamba([*command, "--run", str(run), "--ckpt_path", "last"]), command)
     found = json.loads((run / "test.json").read_text(encoding="utf-8"))
     training, accuracy = found["training"], found["accuracy_by_length"][str(length)]
     spent = training["tokens"], training["seconds"], training["ended_by"]
     examples = accuracy["examples"]
-    return [Figure("accuracy", accuracy["accuracy"], _parameters(run), examples, *spent)]
+    took = time.monotonic() - begin
+    return [Figure("accuracy", accuracy["accuracy"], _parameters(run), examples, *spent, took)]
 
 
 def next_token(mixer: str, length: int, args: argparse.Namespace) -> list[Figure]:

@@ -25,6 +25,7 @@ def build(mixer: str, shape: str, device: torch.device, **fields: int) -> MambaF
     """Of fresh weights, the same each time."""
     width, depth = map(int, shape.split("x"))
     torch.manual_seed(0)
+    torch.use_deterministic_algorithms(False)  # which a training before this may have asked for
     config = MambaConfig.from_dict(
         {"mixer": mixer, "d_model": width, "n_layer": depth, "mlp_ratio": 1, **fields}
     )
@@ -61,7 +62,7 @@ def step(mixer: str, shape: str, length: int, batch: int, device: torch.device) 
     if is_cuda:
         torch.cuda.reset_peak_memory_stats(device)
     calls, seconds = timed(train, device)
-    told = count(model), batch, calls * tokens.numel(), seconds
+    told = (count(model), batch, calls * tokens.numel(), seconds, "budget", seconds / calls)
     rows: list[Figure] = [Figure("tokens_per_s", calls * tokens.numel() / seconds, *told)]
     if is_cuda:
         rows.append(Figure("peak_gib", torch.cuda.max_memory_allocated(device) / GIB, *told))
@@ -80,12 +81,13 @@ def decode(mixer: str, shape: str, prompt: int, batch: int, device: torch.device
     if device.type == "cuda":
         narrow(model, torch.bfloat16)
     tokens = torch.randint(4, (batch, prompt), device=device)
-    # Row by row: what is wanted is the state, not the memory of reading many prompts at once.
-    state = MambaState.joined(
-        [model.backbone(row[None], return_state=True)[1] for row in tokens.unbind()]
+    # Read once for all rows, as `genomamba generate` reads a prompt that several share.
+    _, read = model.backbone(tokens[:1], return_state=True)
+    state = MambaState(
+        tuple(layer._make(t.expand(batch, *t.shape[1:]) for t in layer) for layer in read.layers)
     )
     stepper, sampling = Stepper(model, state), Sampling()
-    del state
+    del state, read
     numbers = torch.rand(CHUNK, batch, dtype=torch.float64, device=device)
     chosen = tokens[:, -1]
 

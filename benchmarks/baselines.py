@@ -21,8 +21,8 @@ matrices of as many weights (mlp_ratio 1). Each row says the parameters: Hyena's
 
 A row is appended as soon as it is known, and one that is there is not measured again: run the same
 command again to go on. What does not fit the memory is a row, "out of memory", and so is what
-failed; after it, and after a length that took longer than --most-seconds, the phase leaves longer
-lengths out. The exit code is 1 if something failed.
+failed; after it, and after a test pass or a step of more than --most-seconds, the phase leaves
+longer lengths out. The exit code is 1 if something failed.
 """
 
 from __future__ import annotations
@@ -90,7 +90,12 @@ def parse() -> argparse.Namespace:
     add("--seed", type=int, default=0)
     add("--steps", type=int, default=20_000, help="of each training, at most")
     add("--minutes", type=float, default=10.0, help="of each training, at most")
-    add("--most-seconds", type=float, default=60.0, help="a row; longer lengths are then left out")
+    add(
+        "--most-seconds",
+        type=float,
+        default=60.0,
+        help="a test pass or step; longer ones are left out",
+    )
     add("--task-configs", nargs="+", default=["tasks/induction"])
     add("--task-length", type=int, default=256, help="Hyena's filter_length: the task's length")
     add("--test-lengths", nargs="+", type=int, default=[2**n for n in range(6, 21, 2)])

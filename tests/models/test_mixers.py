@@ -173,6 +173,51 @@ def test_s4d_in_segments_and_packed(config: MambaConfig) -> None:
     torch.testing.assert_close(found[0].unflatten(0, (2, 20)), whole)
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's, on overflow
+def test_s4d_backends_agree(config: MambaConfig) -> None:
+    pytest.importorskip("triton")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    mixer = S4DMixer(dataclasses.replace(config, mixer="s4d")).to(device)
+    x = torch.randn(1, 11, config.d_model, device=device)
+    found = {}
+    for backend in ("reference", "torch", "triton"):
+        mixer.backend = backend
+        y, _ = mixer(x)
+        grads = torch.autograd.grad(y.square().sum(), list(mixer.parameters()))
+        found[backend] = [y, *grads]
+    for backend in ("torch", "triton"):
+        for one, other in zip(found[backend], found["reference"], strict=True):
+            scale = other.abs().max().item()
+            torch.testing.assert_close(one, other, rtol=0, atol=1e-4 * scale)
+
+
+@pytest.mark.parametrize("mixer", ABILITIES)
+def test_autocast_rounds_the_data_and_not_the_parameters(config: MambaConfig, mixer: str) -> None:
+    model = model_of(config, mixer).float()
+    tokens = torch.randint(0, 5, (2, 13))
+    exact = model.loss(tokens)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = model.loss(tokens)
+    loss.backward()
+    assert abs(loss - exact) < 0.02 * exact
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.dtype == torch.float32, name
+        assert parameter.grad.isfinite().all(), name
+
+
+@pytest.mark.parametrize("mixer", ["s4d", "attention"])
+def test_steps_in_bfloat16_are_close(config: MambaConfig, mixer: str) -> None:
+    exact, model = model_of(config, mixer), model_of(config, mixer).bfloat16()
+    tokens = torch.randint(0, 5, (2, 30))
+    with torch.no_grad():
+        expected = exact(tokens)
+        forward_error = (model(tokens) - expected).square().mean().sqrt()
+    step = Stepper(model, MambaState.zeros(model.config, 2, dtype=torch.bfloat16))
+    found = torch.stack([step(tokens[:, at]) for at in range(30)], dim=1)
+    assert (found - expected).square().mean().sqrt() < 2 * forward_error
+
+
 def test_blocks_of_one_budget() -> None:
     """Matrices of a Mamba block with expand 2 and of a Transformer's with mlp_ratio 1."""
     size = {"d_model": 256, "n_layer": 4, "mlp_ratio": 1}
