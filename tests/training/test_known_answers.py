@@ -89,19 +89,20 @@ def check_results_file(tested: dict, configs: list[str]) -> None:
     assert "whose last command was `genomamba test`" in done.stderr
 
 
-def test_copying_is_trained_and_tested_the_same_when_streamed(
+@pytest.mark.slow
+def test_copying_is_learnt_and_tested_the_same_when_streamed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Forty seconds on one core."""
     monkeypatch.chdir(tmp_path)
     names = ("tasks/selective_copying", "tasks/selective_copying_tiny")
     configs = [part for name in names for part in ("--config", name)] + ["--run", "r"]
-    short = ["--trainer.max_steps", "300", "--trainer.val_check_interval", "300"]
-    assert main(["fit", *configs, *short]) == 0
+    assert main(["fit", *configs]) == 0
     found = []
     for segment in ("3", "64"):  # 3: the four answers lie in two segments
         options = ["--ckpt_path", "last", "--model.init_args.backbone.segment_length", segment]
         assert main(["test", *configs, *options]) == 0
         found.append(json.loads(Path("r/test.json").read_text())["accuracy_by_length"]["24"])
     assert found[0]["accuracy"] == pytest.approx(found[1]["accuracy"], abs=0.005)
-    assert found[0]["accuracy"] > 0.35  # a guess is right in a quarter
+    assert found[0]["accuracy"] >= 0.9  # a guess is right in a quarter
     assert found[0]["examples"] == 512
