@@ -68,12 +68,13 @@ def main(argv: list[str]) -> int:
     from genomamba.inference.embedding_files import embedding_writer
     from genomamba.inference.run import choose_device
     from genomamba.models import MambaForClassification, MambaForPretraining
-    from genomamba.training.checkpoint import load_model
+    from genomamba.training.checkpoint import check_streams, load_model
     from genomamba_data_prep.progress import Progress
 
     device = choose_device(args.device)
     model, _ = load_model(args.checkpoint)
     assert isinstance(model, MambaForClassification | MambaForPretraining)
+    check_streams(model.config, args.checkpoint)
     backbone = model.backbone.to(device)
     embed = Embedder(backbone, args.pool, args.max_bases)
     told = {"pool": args.pool, "checkpoint": args.checkpoint.name, "fasta": args.fasta.name}

@@ -85,6 +85,12 @@ def main(argv: list[str]) -> int:
             file=args.checkpoint,
             fix="Use a checkpoint of pretraining",
         )
+    if not model.config.can("steps"):
+        raise InputError(
+            f"its mixer, {model.config.mixer}, reads whole sequences and cannot go on base by base",
+            file=args.checkpoint,
+            fix="Use a checkpoint of mixer mamba, s4d or attention",
+        )
     model = model.to(device)
     sampling = Sampling(args.temperature, args.top_k, args.seed, args.allow_n)
     names, draws = _draws(args)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from genomamba.inference.step_graph import recorded
-from genomamba.models import LayerState, MambaForPretraining, MambaState
+from genomamba.models import MambaForPretraining, MambaState
 from genomamba.models.stepping import Step, Stepper
 from genomamba_data_prep.codes import BASE_BITS, Codes, N
 from genomamba_data_prep.errors import InputError
@@ -145,7 +145,8 @@ def generate(
 
     Args:
         model: on any device.
-        draws: B of them; a prompt that several share is read once.
+        draws: B of them; a prompt that several share is read once. Those whose prompts have other
+            lengths are drawn one after another where the state grows with the length (attention).
         length: L, bases to draw.
         sampling: how.
         advance: told now and then how many bases have been drawn.
@@ -157,9 +158,17 @@ def generate(
         InputError: the model gives NaN.
     """
     device = model.backbone.embedding.weight.device
+    lengths = [0 if draw.codes is None else len(draw.codes) for draw in draws]
+    if len(set(lengths)) > 1 and not model.config.can("state"):
+        whole = np.empty((len(draws), length), dtype=np.uint8)
+        for wanted in sorted(set(lengths)):
+            rows = [row for row, known in enumerate(lengths) if known == wanted]
+            whole[rows] = generate(model, [draws[row] for row in rows], length, sampling, advance)
+        return whole
     logits, state = _after_prompts(model, draws)
-    graph = device.type == "cuda" and length >= GRAPH_FROM
-    draw = Drawing(Stepper(model, state), logits, sampling, graph)
+    step = Stepper(model, state)
+    graph = device.type == "cuda" and length >= GRAPH_FROM and step.is_constant
+    draw = Drawing(step, logits, sampling, graph)
     drawn = np.empty((len(draws), length), dtype=np.uint8)
     for start in range(0, length, BLOCK):
         count = min(BLOCK, length - start)
@@ -195,6 +204,5 @@ def _after_prompts(model: MambaForPretraining, draws: Sequence[Draw]) -> tuple[T
         else:
             read[draw.prompt] = read_prompt(model, draw.codes)
     chosen = [read[draw.prompt] for draw in draws]
-    layers = zip(*(state.layers for _, state in chosen), strict=True)
-    rows = (LayerState(*(torch.cat(part) for part in zip(*layer, strict=True))) for layer in layers)
-    return torch.cat([logits for logits, _ in chosen]), MambaState(tuple(rows))
+    rows = MambaState.joined([state for _, state in chosen])
+    return torch.cat([logits for logits, _ in chosen]), rows

@@ -21,7 +21,7 @@ from genomamba.inference.parts import Parts
 from genomamba.inference.scan import Record, scan
 from genomamba.inference.work import work
 from genomamba.models import MambaForClassification
-from genomamba.training.checkpoint import load_model
+from genomamba.training.checkpoint import check_streams, load_model
 from genomamba_data_prep.errors import InputError
 
 LONGER = 4  # a stream's length / training's, beyond which there is a warning
@@ -49,7 +49,7 @@ def load_classifier(path: Path) -> tuple[MambaForClassification, dict[str, Any]]
     """A classifier's checkpoint as (model, metadata).
 
     Raises:
-        InputError: not a checkpoint of ours, or one of another task.
+        InputError: not a checkpoint of ours, of another task, or of a mixer without a state.
     """
     model, meta = load_model(path)
     if not isinstance(model, MambaForClassification):
@@ -58,6 +58,7 @@ def load_classifier(path: Path) -> tuple[MambaForClassification, dict[str, Any]]
             file=path,
             fix="Fine-tune it first: `genomamba fit --config species/base` with this checkpoint",
         )
+    check_streams(model.config, path)
     return model, meta
 
 

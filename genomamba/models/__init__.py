@@ -3,10 +3,11 @@
 from genomamba.models.backbone import MambaBackbone
 from genomamba.models.config import MambaConfig
 from genomamba.models.mixer import MambaMixer
-from genomamba.models.state import LayerState, MambaState
+from genomamba.models.state import KeyValues, LayerState, MambaState
 from genomamba.models.wholes import MambaForClassification, MambaForPretraining
 
 __all__ = [
+    "KeyValues",
     "LayerState",
     "MambaBackbone",
     "MambaConfig",

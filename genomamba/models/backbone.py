@@ -17,7 +17,7 @@ from genomamba.models.config import MambaConfig
 from genomamba.models.norm import RMSNorm, autocast_dtype
 from genomamba.models.recompute import casting_weights_anew, recomputed
 from genomamba.models.sequence_parallel import share_of
-from genomamba.models.state import LayerState, MambaState
+from genomamba.models.state import AnyState, MambaState
 from genomamba_kernels import Share
 
 T = TypeVar("T")
@@ -60,6 +60,9 @@ class MambaBackbone(nn.Module):
     hidden vectors are of a rank's own positions, and states those after the last rank's. S then
     bounds the positions of a rank: the group works on at most P S at a time. Without S a rank's
     positions are contiguous, and recomputed in one piece.
+
+    With another ``config.mixer`` not all of this is there, see ``ABILITIES`` in its module: what is
+    not, is refused.
     """
 
     sequence_group: ProcessGroup | None = None
@@ -114,8 +117,9 @@ class MambaBackbone(nn.Module):
             With a ``sequence_group``, of this rank's positions.
 
         Raises:
-            ValueError: tokens is not (B, L) integers, the state has another number of layers, or
-                there are too few tokens for the ``sequence_group``.
+            ValueError: tokens is not (B, L) integers, the state has another number of layers, the
+                mixer cannot do what is asked for, or there are too few tokens for the
+                ``sequence_group``.
         """
         parts = []
         for part, after in self.map_segments(tokens, _hidden, state=state, seq_idx=seq_idx):
@@ -158,6 +162,7 @@ class MambaBackbone(nn.Module):
             )
         if state is not None and len(state.layers) != len(self.layers):
             raise ValueError(f"state: expected {len(self.layers)} layers, got {len(state.layers)}")
+        self._check_able(state, seq_idx)
         length = tokens.shape[1]
         segment = self.config.segment_length or length
         if self.sequence_group is not None:  # equal ones, so that the last is not too short
@@ -171,6 +176,22 @@ class MambaBackbone(nn.Module):
             [(result, state)] = recomputed(self._run, tokens, [at], state, seq_idx, function)
             yield result, state
 
+    def _check_able(self, state: MambaState | None, seq_idx: Tensor | None) -> None:
+        """That the mixer can do what it is asked for."""
+        config = self.config
+        resumable = config.can("state") or config.can("steps")
+        for asked, able, what in (
+            (state is not None, resumable, "state: expected none"),
+            (seq_idx is not None, config.can("packing"), "seq_idx: expected one sequence a row"),
+            (
+                self.sequence_group is not None,
+                config.can("shares"),
+                "sequence_group: expected none",
+            ),
+        ):
+            if asked and not able:
+                raise ValueError(f"{what} with mixer {config.mixer!r}, got one")
+
     def _pieces(self, tokens: Tensor) -> list[slice]:
         """The positions that are computed again together: equal parts of the length."""
         batch, length = tokens.shape
@@ -178,6 +199,8 @@ class MambaBackbone(nn.Module):
             return [self._own(slice(0, length))]
         if self.sequence_group is not None:
             return [self._own(slice(0, length))]
+        if not self.config.can("state"):
+            return [slice(0, length)]
         longest = max(1, PIECE // (batch * self.config.d_model))
         step = math.ceil(length / math.ceil(length / longest))
         return [slice(start, min(start + step, length)) for start in range(0, length, step)]
@@ -204,7 +227,7 @@ class MambaBackbone(nn.Module):
         device = self.embedding.weight.device
         results: list[Any] = [_part(tokens, at, device) for at in pieces]
         owners = [_part(seq_idx, at, device) for at in pieces]
-        after: list[list[LayerState]] = [[] for _ in pieces]
+        after: list[list[AnyState]] = [[] for _ in pieces]
         group = self.config.recompute_group
         with nullcontext() if whole else casting_weights_anew(device.type):
             for first in range(0, len(self.layers), group or len(self.layers)):

@@ -1,4 +1,4 @@
-"""The shape of a Mamba model, with the field names of mamba-ssm, checked when it is made."""
+"""The shape of a model, with the field names of mamba-ssm, checked when it is made."""
 
 from __future__ import annotations
 
@@ -7,12 +7,26 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-POSITIVE_INTEGERS = ("d_model", "n_layer", "vocab_size", "d_state", "d_conv", "expand")
+POSITIVE_INTEGERS = (
+    *("d_model", "n_layer", "vocab_size", "d_state", "d_conv", "expand", "pad_vocab_size_multiple"),
+    *("n_heads", "mlp_ratio", "filter_length"),
+)
 POSITIVE_NUMBERS = ("dt_min", "dt_max", "dt_scale", "dt_init_floor", "norm_epsilon")
 RECOMPUTE = re.compile(r"none|block|group:([1-9][0-9]*)")
 BACKENDS = ("auto", "triton", "torch", "reference")
+# What a mixer can do beside a forward pass over whole sequences from their first position on:
+# "state": work in segments and start from a state of constant size; "packing": rows of several
+# sequences; "steps": a token at a time; "shares": one sequence over several processes.
+ABILITIES = {
+    "mamba": {"state", "packing", "steps", "shares"},
+    "s4d": {"state", "packing", "steps"},
+    "attention": {"steps"},
+    "hyena": set[str](),
+}
 # How a model runs, not what it is: these may change between training and use.
 RUN_FIELDS = ("backend", "recompute", "segment_length")
+# That shape the baselines; no field of a Mamba model in other programs.
+BASELINE_FIELDS = ("mixer", "n_heads", "mlp_ratio", "filter_length")
 
 
 def _is_positive_integer(value: object) -> bool:
@@ -49,9 +63,19 @@ class MambaConfig:
             ``MambaBackbone``: "none", "block", or "group:n" for n blocks together.
         segment_length: positions that the model works on at a time, see ``MambaBackbone``; None is
             the whole length.
+        mixer: what mixes along the length in every block. "mamba", or a baseline on the same
+            footing: "s4d", the same without selection; "attention"; "hyena". The last two are
+            followed by an MLP, and d_state, d_conv of "attention", expand and dt_* say nothing of
+            them.
+        n_heads: of attention; divides d_model into heads of even width.
+        mlp_ratio: the MLP's width / d_model. With 1, a block of "attention" has as many weights in
+            its matrices as one of "mamba" with expand 2, 6 d_model^2; with 4, as is usual, as two.
+        filter_length: of Hyena's filters: the length that one decays over and unit of its
+            positions. That of the training; a longer filter is an extrapolation.
 
     Raises:
-        ValueError: a field is out of its range; the message names it, the range and the value.
+        ValueError: a field is out of its range, or the mixer cannot do what another field asks
+            for; the message names it, the range and the value.
     """
 
     d_model: int = 256
@@ -75,9 +99,13 @@ class MambaConfig:
     backend: Literal["auto", "triton", "torch", "reference"] = "auto"
     recompute: str = "none"
     segment_length: int | None = None
+    mixer: Literal["mamba", "s4d", "attention", "hyena"] = "mamba"
+    n_heads: int = 8
+    mlp_ratio: int = 4
+    filter_length: int = 1024
 
     def __post_init__(self) -> None:
-        for name in (*POSITIVE_INTEGERS, "pad_vocab_size_multiple"):
+        for name in POSITIVE_INTEGERS:
             if not _is_positive_integer(getattr(self, name)):
                 self._refuse(name, "a positive integer")
         for name in POSITIVE_NUMBERS:
@@ -96,9 +124,19 @@ class MambaConfig:
             self._refuse("backend", f"one of {', '.join(BACKENDS)}")
         if not (isinstance(self.recompute, str) and RECOMPUTE.fullmatch(self.recompute)):
             self._refuse("recompute", '"none", "block" or "group:n" with n of 1 or more')
+        if self.mixer not in ABILITIES:
+            self._refuse("mixer", f"one of {', '.join(ABILITIES)}")
+        if self.segment_length is not None and not self.can("state"):
+            self._refuse("segment_length", f"none with mixer {self.mixer!r}, which has no state")
+        if self.mixer == "attention" and self.d_model % (2 * self.n_heads):
+            self._refuse("n_heads", f"heads of even width out of d_model {self.d_model}")
 
     def _refuse(self, name: str, expected: str) -> None:
         raise ValueError(f"MambaConfig.{name}: expected {expected}, got {getattr(self, name)!r}")
+
+    def can(self, ability: str) -> bool:
+        """Whether the mixer has one of ``ABILITIES``."""
+        return ability in ABILITIES[self.mixer]
 
     @property
     def d_inner(self) -> int:

@@ -1,5 +1,7 @@
 """The Mamba mixer: a gated selective state-space layer (Gu & Dao 2023, figure 3 and algorithm 2).
 
+And the same layer without the selection, a baseline: what is left is S4D's (Gu et al. 2022).
+
 Letters: B batch, L length, D d_inner, N d_state, R rank of the step size.
 """
 
@@ -14,7 +16,7 @@ from torch import Tensor, nn
 from genomamba.models.config import MambaConfig
 from genomamba.models.norm import RMSNorm
 from genomamba.models.state import LayerState
-from genomamba_kernels import Share, mamba_block, mamba_inner
+from genomamba_kernels import Share, causal_conv1d, mamba_block, mamba_inner, selective_scan
 
 
 def initial_step_bias(config: MambaConfig) -> Tensor:
@@ -140,6 +142,82 @@ class MambaMixer(nn.Module):
             "share": share,
             "backend": self.backend,
         }
+
+
+class S4DMixer(nn.Module):
+    """``MambaMixer`` with B, C and the step sizes as parameters instead of functions of the input.
+
+    So that the two differ by the selection alone, all channels share B and C, as they do at a
+    position of a ``MambaMixer``; A and the step size are a channel's own. The layer is linear and
+    time-invariant between the convolution and the gate: with q = softplus(dt_bias),
+
+        y_t = sum_s k_{t-s} u_s + D u_t,   k_s = q sum_n C_n B_n exp(s q A_n)
+
+    (S4D, Gu et al. 2022, arXiv:2206.11893, equation 6, with Mamba's discretisation of B). Computed
+    by the same scan as Mamba's, so that a state, segments and packed rows are the same too.
+
+    Shapes: x (B, L, d_model) -> (B, L, d_model).
+    """
+
+    def __init__(self, config: MambaConfig) -> None:
+        super().__init__()
+        d_inner, d_state = config.d_inner, config.d_state
+        self.backend = config.backend
+        self.in_proj = nn.Linear(config.d_model, 2 * d_inner, bias=config.bias)
+        self.conv1d = nn.Conv1d(
+            d_inner, d_inner, config.d_conv, groups=d_inner, bias=config.conv_bias
+        )
+        decay = torch.arange(1, d_state + 1, dtype=torch.float32)
+        self.A_log = nn.Parameter(torch.log(decay).repeat(d_inner, 1))
+        self.B = nn.Parameter(torch.ones(d_state))
+        self.C = nn.Parameter(torch.randn(d_state))
+        self.D = nn.Parameter(torch.ones(d_inner))
+        self.dt_bias = nn.Parameter(initial_step_bias(config))
+        self.out_proj = nn.Linear(d_inner, config.d_model, bias=config.bias)
+        with torch.no_grad():
+            self.out_proj.weight.div_(math.sqrt(config.n_layer))
+            for linear in (self.in_proj, self.out_proj):
+                if linear.bias is not None:
+                    linear.bias.zero_()
+
+    def forward(
+        self,
+        x: Tensor,
+        state: LayerState | None = None,
+        seq_idx: Tensor | None = None,
+        share: Share | None = None,
+    ) -> tuple[Tensor, LayerState]:
+        """Mix along the length; arguments and results as ``MambaMixer.forward``'s, no share."""
+        assert share is None
+        u, z = self.in_proj(x).chunk(2, dim=-1)
+        options: dict[str, Any] = {
+            "return_final_state": True,
+            "seq_idx": seq_idx,
+            "backend": self.backend,
+        }
+        u, conv = causal_conv1d(
+            u,
+            self.conv1d.weight.squeeze(1),
+            self.conv1d.bias,
+            activation="silu",
+            initial_state=None if state is None else state.conv,
+            **options,
+        )
+        sizes = (*u.shape[:2], len(self.B))
+        y, scan = selective_scan(
+            u,
+            torch.zeros_like(u),
+            -torch.exp(_at_least_float32(self.A_log)),
+            self.B.to(u.dtype).expand(sizes).contiguous(),
+            self.C.to(u.dtype).expand(sizes).contiguous(),
+            _at_least_float32(self.D),
+            z=z,
+            delta_bias=_at_least_float32(self.dt_bias),
+            delta_softplus=True,
+            initial_state=None if state is None else state.scan,
+            **options,
+        )
+        return self.out_proj(y), LayerState(conv, scan)
 
 
 def _at_least_float32(parameter: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
-"""What a Mamba model carries from one position to the next: all that a later piece needs."""
+"""What a model carries from one position to the next: all that a later piece needs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,15 +19,32 @@ class LayerState(NamedTuple):
     scan: Tensor
 
 
+class KeyValues(NamedTuple):
+    """An attention layer's: keys, rotated, and values of all positions so far, T of them.
+
+    Both (B, n_heads, T, head width): what a Mamba layer keeps in a state of constant size.
+    """
+
+    keys: Tensor
+    values: Tensor
+
+
+class NoState(NamedTuple):
+    """A layer's that reads whole sequences only."""
+
+
+AnyState = LayerState | KeyValues | NoState
+
+
 @dataclass(frozen=True)
 class MambaState:
-    """The state after some position, one ``LayerState`` a layer.
+    """The state after some position, one a layer; of "mamba" and "s4d" a ``LayerState``.
 
     Letters: B batch, D d_inner, N d_state. A forward pass that starts from the state with which the
     previous piece ended equals the pass over both pieces at once.
     """
 
-    layers: tuple[LayerState, ...]
+    layers: tuple[AnyState, ...]
 
     @classmethod
     def zeros(
@@ -38,29 +55,42 @@ class MambaState:
         dtype: torch.dtype = torch.float32,
     ) -> MambaState:
         """The state before the first position."""
-        conv = (batch, config.d_conv - 1, config.d_inner)
-        scan = (batch, config.d_inner, config.d_state)
 
-        def zeros(shape: tuple[int, ...]) -> Tensor:
-            return torch.zeros(shape, device=device, dtype=dtype)
+        def zeros(*shape: int) -> Tensor:
+            return torch.zeros(batch, *shape, device=device, dtype=dtype)
 
-        return cls(tuple(LayerState(zeros(conv), zeros(scan)) for _ in range(config.n_layer)))
+        def layer() -> AnyState:
+            if config.mixer == "hyena":
+                return NoState()
+            if config.mixer == "attention":
+                nothing = (config.n_heads, 0, config.d_model // config.n_heads)
+                return KeyValues(zeros(*nothing), zeros(*nothing))
+            conv = zeros(config.d_conv - 1, config.d_inner)
+            return LayerState(conv, zeros(config.d_inner, config.d_state))
+
+        return cls(tuple(layer() for _ in range(config.n_layer)))
 
     def detach(self) -> MambaState:
         """The same values, cut from the graph: truncates backpropagation at this position."""
-        return MambaState(tuple(LayerState(*(t.detach() for t in layer)) for layer in self.layers))
+        return MambaState(tuple(layer._make(t.detach() for t in layer) for layer in self.layers))
 
     def to(self, device: torch.device | str) -> MambaState:
         """The state on another device."""
-        return MambaState(
-            tuple(LayerState(*(t.to(device) for t in layer)) for layer in self.layers)
-        )
+        return MambaState(tuple(layer._make(t.to(device) for t in layer) for layer in self.layers))
 
     def keep(self, rows: Tensor) -> MambaState:
         """The state of some rows, zero in the others; rows is bool (B,)."""
         chosen = rows[:, None, None]
         return MambaState(
-            tuple(LayerState(*(t.where(chosen, 0) for t in layer)) for layer in self.layers)
+            tuple(layer._make(t.where(chosen, 0) for t in layer) for layer in self.layers)
+        )
+
+    @classmethod
+    def joined(cls, states: Sequence[MambaState]) -> MambaState:
+        """The rows of several states, one state's after another's."""
+        layers = zip(*(state.layers for state in states), strict=True)
+        return cls(
+            tuple(parts[0]._make(map(torch.cat, zip(*parts, strict=True))) for parts in layers)
         )
 
     def tensors(self) -> dict[str, Tensor]:

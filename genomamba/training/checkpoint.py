@@ -132,6 +132,21 @@ def load_model(path: Path, map_location: Any = "cpu") -> tuple[nn.Module, dict[s
     return model_of(checkpoint, path), checkpoint[META_KEY]
 
 
+def check_streams(config: MambaConfig, path: Path) -> None:
+    """That a model packs short sequences and reads long ones piece by piece, as commands do.
+
+    Raises:
+        InputError: its mixer does not.
+    """
+    if not (config.can("packing") and config.can("state")):
+        raise InputError(
+            f"its mixer, {config.mixer}, reads one whole sequence a row and carries no state on; "
+            "this command packs short sequences and reads long ones in pieces",
+            file=path,
+            fix="Use `genomamba validate` or `test`, or a checkpoint of mixer mamba or s4d",
+        )
+
+
 def model_of(checkpoint: dict[str, Any], path: Path) -> nn.Module:
     """The network of a checkpoint's content, in evaluation mode; ``path`` is for messages."""
     meta = checkpoint[META_KEY]

@@ -35,6 +35,7 @@ from genomamba.training.metrics_csv import MetricsCSV
 from genomamba.training.predictions import PredictionWriter
 from genomamba.training.progress import LogLines
 from genomamba.training.run_checkpoint import RunCheckpoint
+from genomamba.training.run_log import RunLog
 from genomamba.training.step_seed import StepSeed
 from genomamba.training.stopping import EXIT_STOPPED, GracefulStop, Stopped, StopSignals
 from genomamba.training.tensorboard import LazyTensorBoard
@@ -62,11 +63,12 @@ class RunCLI(LightningCLI):
     """Lightning's command line with a run folder, and a run that stops when it is asked to.
 
     Args:
-        signals: what asks; the other arguments are LightningCLI's.
+        signals: what asks.
+        argv: the command line as the user typed it; the other arguments are LightningCLI's.
     """
 
-    def __init__(self, *args: Any, signals: StopSignals, **kwargs: Any) -> None:
-        self.signals = signals
+    def __init__(self, *args: Any, signals: StopSignals, argv: list[str], **kwargs: Any) -> None:
+        self.signals, self.argv = signals, argv
         super().__init__(*args, **kwargs)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -133,6 +135,7 @@ class RunCLI(LightningCLI):
             "callbacks": [
                 *(options.callbacks or []),
                 RichProgressBar(leave=True) if has_terminal else LogLines(),
+                RunLog(self.argv, self.options.seed_everything),
                 *([PredictionWriter(run)] if self.subcommand == "predict" else []),
                 *([StepSeed(), stop] if self.subcommand == "fit" else []),
             ],
@@ -233,6 +236,7 @@ def main(argv: list[str]) -> int:
                 args=resolve_configs(argv),
                 parser_kwargs={"prog": "genomamba"},
                 signals=signals,
+                argv=argv,
             )
     except Stopped as stopped:
         return int(stopped.code or 0)

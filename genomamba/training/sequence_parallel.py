@@ -72,7 +72,7 @@ class SequenceParallelStrategy(DDPStrategy):
         """Tell the network.
 
         Raises:
-            InputError: it is to predict.
+            InputError: it is to predict, or its mixer reads whole sequences.
         """
         if trainer.state.fn == TrainerFn.PREDICTING and self.sequence_parallel_size > 1:
             raise InputError(
@@ -82,6 +82,11 @@ class SequenceParallelStrategy(DDPStrategy):
         assert self.model is not None
         for module in self.model.modules():
             if isinstance(module, MambaBackbone):
+                if not module.config.can("shares"):
+                    raise InputError(
+                        f"mixer {module.config.mixer} cannot share a sequence out over ranks",
+                        fix="Use mixer mamba, or another strategy",
+                    )
                 module.sequence_group = self.grid.get_group("sequence")
         super().setup(trainer)
 

@@ -97,10 +97,11 @@ class Task(LightningModule):
     def _load_backbone(self, path: str | Path) -> None:
         assert self.model is not None
         source, meta = load_model(path)
+        there = MambaConfig.from_dict(meta["config"]).as_dict()  # with what is newer than the file
         differing = [
-            f"{name} {meta['config'][name]!r} there, {value!r} here"
+            f"{name} {there[name]!r} there, {value!r} here"
             for name, value in self.backbone.as_dict().items()
-            if name not in RUN_FIELDS and meta["config"].get(name) != value
+            if name not in RUN_FIELDS and there[name] != value
         ]
         if differing:
             raise InputError(

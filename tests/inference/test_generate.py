@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from genomamba.cli import main
+from genomamba.data.tokens import VOCABULARY
 from genomamba.inference.generation import (
     BLOCK,
     Draw,
@@ -168,6 +169,38 @@ def test_command(tmp_path: Path, pretraining_checkpoint: Path, write_fasta, caps
     expected = ">two.2 seed=5 temperature=1 top_k=3 prompt=two prompt_length=11"
     assert lines[4 * 3] == expected
     assert [len(line) for line in lines[1:3]] == [80, 20]
+
+
+def network_of(mixer: str) -> MambaForPretraining:
+    torch.manual_seed(0)
+    config = MambaConfig(d_model=16, n_layer=2, d_state=4, n_heads=2, mixer=mixer)  # type: ignore[arg-type]
+    return MambaForPretraining(config).double().eval()
+
+
+@pytest.mark.parametrize("mixer", ["s4d", "attention"])
+def test_other_mixers_and_prompts_of_other_lengths(mixer: str) -> None:
+    network = network_of(mixer)
+    draws = [Draw(0, CODES, 0), Draw(1, CODES[:20], 0), Draw(2, None, 0), Draw(0, CODES, 1)]
+    together = generate(network, draws, 300, Sampling(seed=3))
+    again = np.stack([generate(network, [draw], 300, Sampling(seed=3))[0] for draw in draws])
+    assert np.array_equal(together, again)
+    assert len(np.unique(together, axis=0)) == 4
+
+
+def test_commands_refuse_mixers_that_read_whole_sequences(
+    tmp_path: Path, write_fasta, capsys
+) -> None:
+    fasta, out = str(write_fasta({"one": 30})), str(tmp_path / "out.npy")
+    for mixer, command in (("hyena", "generate"), ("attention", "embed")):
+        network, path = network_of(mixer), tmp_path / f"{mixer}.ckpt"
+        weights = {f"model.{name}": value for name, value in network.state_dict().items()}
+        meta = {"format": 1, "task": "pretraining", "config": network.config.as_dict()}
+        meta |= {"vocabulary": list(VOCABULARY)}
+        torch.save({"state_dict": weights, "genomamba": meta}, path)
+        given = ["--length", "9"] if command == "generate" else [fasta]
+        assert main([command, str(path), *given, "--device", "cpu", "--output", out]) == 2
+        assert f"its mixer, {mixer}, reads" in capsys.readouterr().err
+        assert not Path(out).exists()
 
 
 def test_bad_use(tmp_path: Path, checkpoint: Path, pretraining_checkpoint: Path, capsys) -> None:

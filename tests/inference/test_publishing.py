@@ -14,6 +14,7 @@ from genomamba.cli import main
 from genomamba.data.tokens import VOCABULARY
 from genomamba.inference.publishing import huggingface, mamba_ssm
 from genomamba.models import MambaConfig, MambaForPretraining
+from genomamba.models.config import BASELINE_FIELDS
 from genomamba.training.checkpoint import load_model, read_checkpoint
 
 LAYOUTS = ("safetensors", "hf", "mamba-ssm")
@@ -280,9 +281,22 @@ def test_half_weights_widen(tmp_path: Path, save_model) -> None:
     assert found.dtype == torch.float32
 
 
+@pytest.mark.parametrize("layout", ["hf", "mamba-ssm"])
+def test_another_mixer_is_no_mamba_of_theirs(
+    layout: str, tmp_path: Path, save_model, capsys
+) -> None:
+    checkpoint = save_model(mixer="attention", n_heads=2)
+    assert main(["export", str(checkpoint), "--to", layout, "--output", str(tmp_path / "o")]) == 2
+    assert "its mixer is attention, expected mamba" in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()
+    back = tmp_path / "back.ckpt"
+    assert _import(_export(checkpoint, "safetensors", tmp_path / "out"), back) == 0
+    assert read_checkpoint(back)["genomamba"]["config"]["n_heads"] == 2
+
+
 def test_every_field_of_the_config_is_mapped() -> None:
     run = {"backend", "recompute", "segment_length", "pad_vocab_size_multiple", "tie_embeddings"}
-    ours = set(MambaConfig.__dataclass_fields__) - run
+    ours = set(MambaConfig.__dataclass_fields__) - run - set(BASELINE_FIELDS)
     assert ours == set(huggingface.FUNCTION_FIELDS | huggingface.START_FIELDS)
     there = {*mamba_ssm.MODEL_FIELDS, *mamba_ssm.MIXER_FIELDS, "norm_epsilon"}
     assert ours | {"tie_embeddings"} == there

@@ -25,7 +25,8 @@ def checkpoint_of(run: str) -> dict[str, Any]:
 def test_a_run_from_fit_to_predict(genomamba: Run) -> None:
     assert genomamba("fit", "--run", "r", "--data.init_args.balanced", "true") == 0
     found = {path.name for path in Path("r").iterdir()}
-    assert found == {"checkpoints", "config.yaml", "metrics.csv", "tensorboard", "valid.json"}
+    run = {"checkpoints", "commands.jsonl", "config.yaml", "metrics.csv", "tensorboard"}
+    assert found == {*run, "valid.json"}
     assert [path.name for path in Path("r/checkpoints").iterdir()] == ["last.ckpt"]
     rows = read_metrics("r/metrics.csv")
     for name in ("train/loss", "train/accuracy", "train/learning_rate"):

@@ -51,7 +51,7 @@ def test_a_shipped_combination_trains(
     genomamba: Callable[..., int], base: str, overlay: str
 ) -> None:
     """Two steps on the tests' data; a config that is not about the network gets a small one."""
-    shape = () if overlay.startswith("model/") else NARROW
+    shape = () if overlay.startswith(("model/", "mixer/")) else NARROW
     stages = ("--data.init_args.length_warmup", "[{length: 32, steps: 1}]")
     warmup = stages if overlay == "train/length_warmup" else ()
     arguments = ("--config", overlay, *SHORT, *shape, *warmup, "--run", "r")

@@ -57,7 +57,7 @@ def export_checkpoint(checkpoint_path: Path, layout: str, output: Path) -> None:
             raise InputError(
                 f"{layout} cannot hold this model: {error}",
                 file=checkpoint_path,
-                fix="Export it --to hf or safetensors",
+                fix="Export it --to safetensors, or a Mamba model --to hf",
             ) from error
         metrics = find_metrics(checkpoint_path, step)
         card = model_card(layout, meta, published, metrics)
@@ -76,6 +76,7 @@ def _export_safetensors(folder: Path, weights: dict[str, torch.Tensor], record: 
 
 def _export_hf(folder: Path, weights: dict[str, torch.Tensor], record: Any) -> None:
     config, task = MambaConfig.from_dict(record["config"]), record["task"]
+    _check_mamba(config)
     model, classifier = huggingface.weights_out(weights, config, task)
     save_file(model, folder / WEIGHTS, metadata={"format": "pt"})
     dtype = str(weights["backbone.embedding.weight"].dtype).removeprefix("torch.")
@@ -95,9 +96,15 @@ def _export_mamba_ssm(folder: Path, weights: dict[str, torch.Tensor], record: An
     if record["task"] != "pretraining":
         raise ValueError("it is a classifier, and mamba-ssm has none")
     config = MambaConfig.from_dict(record["config"])
+    _check_mamba(config)
     _write_json(folder / "config.json", mamba_ssm.config_fields(config))
     torch.save(mamba_ssm.weights_out(weights, config), folder / mamba_ssm.WEIGHTS)
     _write_json(folder / RECORD, record)
+
+
+def _check_mamba(config: MambaConfig) -> None:
+    if config.mixer != "mamba":
+        raise ValueError(f"its mixer is {config.mixer}, expected mamba")
 
 
 _LAYOUTS = {

@@ -19,7 +19,7 @@ from genomamba.data.tokens import VOCABULARY
 from genomamba.inference.publishing import huggingface, mamba_ssm
 from genomamba.inference.publishing.exporting import CLASSIFIER, PUBLISHED, RECORD, WEIGHTS
 from genomamba.models import MambaConfig
-from genomamba.models.config import RUN_FIELDS
+from genomamba.models.config import BASELINE_FIELDS, RUN_FIELDS
 from genomamba.training.checkpoint import FORMAT_VERSION, META_KEY, MODEL_PREFIX, load_model
 from genomamba_data_prep.atomic import atomic_file
 from genomamba_data_prep.errors import InputError
@@ -146,7 +146,8 @@ def _meta(config: MambaConfig, record: Any, path: Path) -> dict[str, Any]:
 
 def _differences(config: MambaConfig, recorded: MambaConfig) -> list[tuple[str, Any, Any]]:
     here, there = (replace(one, dt_rank=one.rank).as_dict() for one in (config, recorded))
-    free = (*RUN_FIELDS, "pad_vocab_size_multiple")
+    # Layouts that hold Mamba alone cannot say the baselines' fields, which change nothing in it.
+    free = (*RUN_FIELDS, *BASELINE_FIELDS, "pad_vocab_size_multiple")
     return [(n, here[n], there[n]) for n in here if n not in free and here[n] != there[n]]
 
 

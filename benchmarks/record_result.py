@@ -1,0 +1,110 @@
+"""Writes the results file of a run that ``genomamba fit`` trained and ``genomamba test`` tested.
+
+    python benchmarks/record_result.py runs/induction --output results/induction.json
+
+All it says is read from the run's folder: commands.jsonl (commands, commits, hardware, seed) and
+test.json (the metrics). Commands that continued the run are in it too. A commit that ends with
+"-dirty" had changed files: commit before a run that is to be published.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from genomamba.training.run_log import COMMANDS
+from genomamba_data_prep.atomic import atomic_file
+from genomamba_data_prep.errors import InputError
+
+TEST = "test.json"
+
+
+def result(run: Path) -> dict[str, Any]:
+    """The content of a run's results file.
+
+    Raises:
+        InputError: the run has not been trained and then tested.
+    """
+    begun, ends = _lines(run / COMMANDS)
+    fits = [line for line in begun if line["subcommand"] == "fit"]
+    if not fits or begun[-1]["subcommand"] != "test":
+        raise InputError(
+            "expected a run that was trained and whose last command was `genomamba test`",
+            file=run / COMMANDS,
+            fix=f"genomamba test --config ... --run {run} --ckpt_path last",
+        )
+    metrics = _json(run / TEST)
+    commands = [*fits, begun[-1]]
+    training = metrics.get("training") or _training(ends, run)
+    return {
+        "command": " && ".join(_unique(line["command"] for line in commands)),
+        "commit": ", ".join(_unique(line["commit"] for line in commands)),
+        "hardware": ", ".join(_unique(line["hardware"] for line in commands)),
+        "seed": fits[0]["seed"],
+        "tokens": training["tokens"],
+        "seconds": round(training["seconds"], 1),
+        "metrics": {**metrics, "training": training},
+        "ended_by": training["ended_by"],
+    }
+
+
+def _lines(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Those of commands that began, and of trainings that ended."""
+    try:
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except FileNotFoundError as error:
+        raise InputError(
+            "no such file: the folder is not that of a run", file=path, fix="Name a run's folder"
+        ) from error
+    begun = [line for line in lines if "command" in line]
+    return begun, [line for line in lines if "command" not in line]
+
+
+def _training(ends: list[dict[str, Any]], run: Path) -> dict[str, Any]:
+    """Of a task that does not count for itself."""
+    if not ends:
+        raise InputError("no training of this run ended, it was killed", file=run / COMMANDS)
+    seconds = sum(end["seconds"] for end in ends)
+    last = ends[-1]
+    return {
+        "steps": last["steps"],
+        "tokens": last["tokens"],
+        "seconds": seconds,
+        "ended_by": "budget",
+    }
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError("no such file: the task writes none", file=path) from error
+
+
+def _unique(values: Any) -> list[str]:
+    """In order, each once."""
+    return list(dict.fromkeys(values))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("run", type=Path, metavar="RUN", help="a run's folder")
+    parser.add_argument("--output", type=Path, required=True, metavar="JSON")
+    args = parser.parse_args()
+    try:
+        content = result(args.run)
+        with atomic_file(args.output) as path:
+            path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    except InputError as error:
+        print(f"record_result: error: {error}", file=sys.stderr)
+        return 2
+    if "dirty" in content["commit"]:
+        print(f"warning: commit {content['commit']}: the code was changed", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,111 @@
+"""Causal self-attention with rotary positions: the Transformer's mixer, a baseline.
+
+Letters: B batch, L length, T positions before, H heads, W head width.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from genomamba.models.config import MambaConfig
+from genomamba.models.state import KeyValues
+
+ROTARY_BASE = 10_000.0
+QUERIES = 1024  # that are masked together where positions precede them: bounds the mask
+
+
+def rotate(x: Tensor, first: int) -> Tensor:
+    """Rotary position embedding (Su et al. 2021, arXiv:2104.09864, section 3.2.2).
+
+    Entries i and i + W / 2 are turned together by position times ROTARY_BASE^(-2 i / W), so that
+    the product of a query and a key depends on the distance of their positions.
+
+    Args:
+        x: (B, H, L, W), W even.
+        first: position of the first of L.
+
+    Returns:
+        like x.
+    """
+    half = x.shape[-1] // 2
+    # In float64: a position of a million times a rounded frequency would be off by a tenth.
+    options = {"device": x.device, "dtype": torch.float64}
+    frequencies = ROTARY_BASE ** (-torch.arange(half, **options) / half)
+    angles = torch.arange(first, first + x.shape[2], **options)[:, None] * frequencies
+    cosine, sine = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+    a, b = x[..., :half], x[..., half:]
+    return torch.cat([a * cosine - b * sine, a * sine + b * cosine], dim=-1)
+
+
+class AttentionMixer(nn.Module):
+    """Multi-head attention of each position to itself and those before it.
+
+    softmax(q k^T / sqrt(W)) v by torch's ``scaled_dot_product_attention``, q and k rotated.
+
+    Shapes: x (B, L, d_model) -> (B, L, d_model).
+    """
+
+    def __init__(self, config: MambaConfig) -> None:
+        super().__init__()
+        self.n_heads = config.n_heads
+        self.in_proj = nn.Linear(config.d_model, 3 * config.d_model, bias=config.bias)
+        self.out_proj = nn.Linear(config.d_model, config.d_model, bias=config.bias)
+        with torch.no_grad():  # two residual branches a block, this and the MLP
+            self.out_proj.weight.div_(math.sqrt(2 * config.n_layer))
+
+    def project(self, x: Tensor, first: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries and keys, rotated, and values, all (B, H, L, W), of positions from ``first``."""
+        parts = self.in_proj(x).unflatten(-1, (3, self.n_heads, -1))
+        q, k, v = parts.permute(2, 0, 3, 1, 4)
+        return rotate(q, first), rotate(k, first), v
+
+    def forward(
+        self,
+        x: Tensor,
+        state: KeyValues | None = None,
+        seq_idx: Tensor | None = None,
+        share: object = None,
+    ) -> tuple[Tensor, KeyValues]:
+        """Mix along the length.
+
+        Args:
+            x: (B, L, d_model).
+            state: keys and values of what precedes; None is nothing.
+            seq_idx: None, as is ``share``: the backbone refuses them.
+
+        Returns:
+            y (B, L, d_model), and the keys and values of all positions.
+        """
+        assert seq_idx is None
+        assert share is None
+        before = 0 if state is None else state.keys.shape[2]
+        q, k, v = self.project(x, before)
+        if state is not None and before:
+            k = torch.cat([state.keys.to(k.dtype), k], dim=2)
+            v = torch.cat([state.values.to(v.dtype), v], dim=2)
+            y = torch.cat(
+                [
+                    _attend_after(q[:, :, start : start + QUERIES], k, v, before + start)
+                    for start in range(0, q.shape[2], QUERIES)
+                ],
+                dim=2,
+            )
+        else:
+            y = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        return self.join(y), KeyValues(k, v)
+
+    def join(self, y: Tensor) -> Tensor:
+        """The heads' outputs (B, H, L, W) as (B, L, d_model)."""
+        return self.out_proj(y.transpose(1, 2).flatten(2))
+
+
+def _attend_after(q: Tensor, k: Tensor, v: Tensor, before: int) -> Tensor:
+    """Of queries at positions from ``before``: ``is_causal`` would have them start at 0."""
+    end = before + q.shape[2]
+    keys = torch.arange(end, device=q.device)
+    mask = keys <= keys[before:, None]
+    return functional.scaled_dot_product_attention(q, k[:, :, :end], v[:, :, :end], attn_mask=mask)
