@@ -75,7 +75,7 @@ class Stepper:
     @property
     def is_constant(self) -> bool:
         """Whether shapes and addresses stay, so that a CUDA graph can record a step."""
-        return all(isinstance(step, MambaStep) for step in self._steps)
+        return all(step.is_constant for step in self._steps)
 
     def tensors(self) -> list[Tensor]:
         """What a step changes: the state."""
@@ -116,6 +116,8 @@ class MambaStep:
         state: conv (B, K - 1, D) and scan (B, D, N); copied.
     """
 
+    is_constant = True  # the state keeps its shape and its address
+
     def __init__(self, mixer: MambaMixer | S4DMixer, state: LayerState) -> None:
         self.mixer = mixer
         self.state = LayerState(_copy(state.conv), _copy(_wide(state.scan)))
@@ -150,6 +152,8 @@ class AttentionStep:
         mixer: the layer.
         state: keys and values (B, H, T, W); copied.
     """
+
+    is_constant = False  # attends to one key more a step, in a cache that moves when it is full
 
     def __init__(self, mixer: AttentionMixer, state: KeyValues) -> None:
         self.mixer, self._count = mixer, 0

@@ -57,6 +57,20 @@ def test_recomputed_gradients_are_the_gradients(
 
 
 @pytest.mark.parametrize("mixer", STEPPING)
+def test_a_step_is_constant_where_its_state_stays_in_place(config: MambaConfig, mixer: str) -> None:
+    model = model_of(config, mixer)
+    step = Stepper(model, MambaState.zeros(model.config, 2, dtype=torch.float64))
+
+    def places() -> list[tuple[int, torch.Size]]:
+        return [(tensor.data_ptr(), tensor.shape) for tensor in step.tensors()]
+
+    before = places()
+    step(torch.tensor([1, 2]))
+    assert step.is_constant == (places() == before)
+    assert step.is_constant == (mixer != "attention")
+
+
+@pytest.mark.parametrize("mixer", STEPPING)
 @pytest.mark.parametrize("read_at_once", [0, 1, 17])
 def test_token_by_token_equals_the_forward_pass(
     config: MambaConfig, mixer: str, read_at_once: int
