@@ -29,7 +29,7 @@ class WindowClassifier:
     that a window's result does not depend on its neighbours.
 
     Args:
-        model: the network.
+        model: the network; is moved to the device, and its config's ``segment_length`` replaced.
         n_classes: its classes.
         device: where to run it.
         temperature: divides the logits, as calibration found it; 1 is as trained.
