@@ -11,7 +11,7 @@ from baseline_table import Figure
 from decode import narrow
 from timing import synchronize
 
-from genomamba.inference.generation import Sampling
+from genomamba.inference.generation import Drawing, Sampling
 from genomamba.models import MambaConfig, MambaForPretraining, MambaState
 from genomamba.models.stepping import Stepper
 
@@ -71,7 +71,7 @@ def step(mixer: str, shape: str, length: int, batch: int, device: torch.device) 
 
 @torch.inference_mode()
 def decode(mixer: str, shape: str, prompt: int, batch: int, device: torch.device) -> list[Figure]:
-    """Tokens a second of steps after a prompt, with the choice of the next token."""
+    """Tokens a second after a prompt, drawn as `genomamba generate` draws them."""
     if mixer == "attention":
         width, depth = map(int, shape.split("x"))
         model = build(mixer, f"{width}x{max(1, depth // 2)}", device, mlp_ratio=4)
@@ -82,19 +82,19 @@ def decode(mixer: str, shape: str, prompt: int, batch: int, device: torch.device
         narrow(model, torch.bfloat16)
     tokens = torch.randint(4, (batch, prompt), device=device)
     # Read once for all rows, as `genomamba generate` reads a prompt that several share.
-    _, read = model.backbone(tokens[:1], return_state=True)
+    hidden, read = model.backbone(tokens[:1], return_state=True)
     state = MambaState(
         tuple(layer._make(t.expand(batch, *t.shape[1:]) for t in layer) for layer in read.layers)
     )
-    stepper, sampling = Stepper(model, state), Sampling()
+    step = Stepper(model, state)
     del state, read
+    logits = model.head(hidden[:, -1]).expand(batch, -1)
+    draw = Drawing(step, logits, Sampling(), device.type == "cuda" and step.is_constant)
     numbers = torch.rand(CHUNK, batch, dtype=torch.float64, device=device)
-    chosen = tokens[:, -1]
 
     def go_on() -> None:
-        nonlocal chosen
         for number in numbers:
-            chosen = sampling.choose(stepper(chosen), number)
+            draw(number)
 
     calls, seconds = timed(go_on, device)
     drawn = calls * CHUNK * batch

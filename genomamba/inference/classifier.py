@@ -15,9 +15,8 @@ from genomamba_data_prep.codes import BASE_BITS, Codes
 
 LogProbabilities = npt.NDArray[np.float64]
 
-# Positions that a CPU works on at a time: what a layer passes on then stays in its caches. 1.4M
-# model, one thread of an AMD EPYC, four records packed (17,167 bases): 5.1 to 6.1 kbp/s, one by one
-# 5.6 to 6.8; uncut, a row of 131,072 had half the rate of one by one.
+# Positions that a CPU works on at a time: what a layer passes on then stays in its caches. Packed
+# rows of 131,072, uncut, once had half the rate of one by one; cut, 0.9 of it (docs/classify.md).
 CPU_POSITIONS = 1 << 13
 
 

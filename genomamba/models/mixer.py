@@ -29,6 +29,16 @@ def initial_step_bias(config: MambaConfig) -> Tensor:
     return dt + torch.log(-torch.expm1(-dt))
 
 
+@torch.no_grad()
+def _begin(in_proj: nn.Linear, out_proj: nn.Linear, config: MambaConfig) -> None:
+    """How the outer projections begin."""
+    # One residual branch a block: the stream's variance does not grow with the depth (GPT-2).
+    out_proj.weight.div_(math.sqrt(config.n_layer))
+    for linear in (in_proj, out_proj):
+        if linear.bias is not None:
+            nn.init.zeros_(linear.bias)
+
+
 class MambaMixer(nn.Module):
     """in_proj -> causal convolution, SiLU -> selective scan, gated by SiLU(z) -> out_proj.
 
@@ -66,11 +76,7 @@ class MambaMixer(nn.Module):
         else:
             nn.init.constant_(self.dt_proj.weight, bound)
         self.dt_proj.bias.copy_(initial_step_bias(config))
-        # One residual branch a block: the stream's variance does not grow with the depth (GPT-2).
-        self.out_proj.weight.div_(math.sqrt(config.n_layer))
-        for linear in (self.in_proj, self.out_proj):
-            if linear.bias is not None:
-                nn.init.zeros_(linear.bias)
+        _begin(self.in_proj, self.out_proj, config)
 
     def forward(
         self,
@@ -174,11 +180,7 @@ class S4DMixer(nn.Module):
         self.D = nn.Parameter(torch.ones(d_inner))
         self.dt_bias = nn.Parameter(initial_step_bias(config))
         self.out_proj = nn.Linear(d_inner, config.d_model, bias=config.bias)
-        with torch.no_grad():
-            self.out_proj.weight.div_(math.sqrt(config.n_layer))
-            for linear in (self.in_proj, self.out_proj):
-                if linear.bias is not None:
-                    linear.bias.zero_()
+        _begin(self.in_proj, self.out_proj, config)
 
     def forward(
         self,

@@ -169,7 +169,7 @@ def test_what_is_refused(
     no("cannot be read", splits=missing)
     no("no such manifest", "genomamba prepare manifest", manifests=missing)
     no("no such checkpoint", checkpoint=missing)
-    no("ends in .html", output=folder / "report.pdf")
+    no("the suffix is .html, not '.pdf'", output=folder / "report.pdf")
     no("mkdir -p", output=folder / "no" / "report.html")
 
     no("as JSON", evaluation=file("bad.json", "{"))

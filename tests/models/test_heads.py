@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from genomamba.models import MambaConfig, MambaForClassification
+from genomamba.models import MambaConfig, MambaForClassification, MambaForPretraining
 from genomamba.models.heads import ClassificationHead
 from genomamba.models.pooling import join, last, sums
 
@@ -106,6 +106,17 @@ def test_a_shorter_sequence_is_judged_less_surely(config: MambaConfig) -> None:
     hidden = torch.randn(1, 1, config.d_model, dtype=torch.float64)  # equal means at every length
     short, full = head(hidden.expand(1, 16, -1)), head(hidden.expand(1, 64, -1))
     torch.testing.assert_close(4 * short, full)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_logits_are_not_rounded_to_half_precision(config: MambaConfig, dtype: torch.dtype) -> None:
+    model = MambaForPretraining(config).to(torch.float64 if dtype == torch.float64 else None)
+    hidden = torch.randn(2, 9, config.d_model).to(dtype)
+    with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+        logits = model.head(hidden)
+    assert logits.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+    expected = hidden.double() @ model.head.rows().double().T
+    torch.testing.assert_close(logits.double(), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_bad_arguments(config: MambaConfig) -> None:

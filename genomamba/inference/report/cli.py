@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
 from genomamba_data_prep.errors import InputError
@@ -76,19 +75,15 @@ def _parser() -> argparse.ArgumentParser:
 
 def _check(args: argparse.Namespace) -> None:
     """Refuse an output that could not be written, before anything is read."""
-    output = args.output
-    if output.suffix != ".html":
-        raise InputError("expected an --output that ends in .html", file=output)
-    if not output.parent.is_dir():
-        raise InputError("its folder does not exist", file=output, fix=f"mkdir -p {output.parent}")
-    if output.is_dir():
-        raise InputError("is a folder, not a file", file=output)
-    if output.exists() and not args.force:
+    from genomamba.inference.writers import check_output
+
+    check_output(args.output, (".html",))
+    if args.output.exists() and not args.force:
         raise InputError(
-            "exists already", file=output, fix="Choose another name, or replace it with --force"
+            "exists already",
+            file=args.output,
+            fix="Choose another name, or replace it with --force",
         )
-    if not os.access(output.parent, os.W_OK | os.X_OK):
-        raise InputError("its folder is not writable", file=output, fix="Check its permissions")
 
 
 def main(argv: list[str]) -> int:
