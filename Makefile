@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Processes of `make test`, a core each.
+WORKERS ?= 2
 
 .PHONY: setup demo test check format real-data benchmark sanitize clean
 .DEFAULT_GOAL := setup
@@ -20,7 +22,7 @@ demo: setup
 	$(BIN)/genomamba demo --output demo
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 check: setup
 	$(BIN)/ruff check .

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # before torch: see genomamba/cli.py
+if "PYTEST_XDIST_WORKER" in os.environ:  # a core each, and a thread
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 
