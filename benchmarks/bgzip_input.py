@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from genomamba_data_prep.bgzip import BGZIP_EOF
 from genomamba_data_prep.codes import decode
-from genomamba_data_prep.compression import BGZIP_EOF
 
 LINE = 60
 BLOCK_BASES = 1067 * LINE  # a block's text then has the size of bgzip's, 65,280 bytes at most

@@ -1,7 +1,7 @@
 """A file's bytes in blocks, decompressed where its first bytes say gzip or bgzip; never seeks.
 
-gzip: RFC 1952; members one after another are one file. bgzip: gzip in blocks, each of which carries
-its size in an extra field BC, closed by an empty one, the EOF block (SAM specification, 4.1).
+gzip: RFC 1952; members one after another are one file. bgzip: gzip in blocks, closed by an empty
+one, the EOF block.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from itertools import chain
 
+from genomamba_data_prep.bgzip import BGZIP_EOF, GZIP_FORMAT, Rest, inflated, is_bgzip
 from genomamba_data_prep.errors import InputError
 
 Path = str | os.PathLike[str]
@@ -19,8 +20,6 @@ Path = str | os.PathLike[str]
 # for malloc to keep its memory instead of asking the system for fresh pages each time.
 BLOCK_BYTES = 1 << 17
 GZIP_MAGIC = b"\x1f\x8b"
-BGZIP_EOF = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
-GZIP_FORMAT = 31  # zlib's wbits for a gzip header and the largest window
 
 
 def raw_blocks(path: Path) -> Iterator[bytes]:
@@ -39,12 +38,14 @@ def raw_blocks(path: Path) -> Iterator[bytes]:
         ) from error
 
 
-def decompressed(blocks: Iterable[bytes], path: Path) -> Iterator[bytes]:
+def decompressed(blocks: Iterable[bytes], path: Path, threads: int = 0) -> Iterator[bytes]:
     """The file's content: the blocks themselves, or what they decompress to.
 
     Args:
         blocks: as `raw_blocks` gives them; the first one is long enough for a gzip header.
         path: the file to name in errors.
+        threads: that inflate bgzip's blocks beside this one; the content is the same, cut
+            elsewhere, and so are the errors. gzip's members have to be read one after another.
 
     Raises:
         InputError: a gzip file that is damaged or cut short, a bgzip file without its EOF block.
@@ -52,33 +53,27 @@ def decompressed(blocks: Iterable[bytes], path: Path) -> Iterator[bytes]:
     blocks = iter(blocks)
     first = next(blocks, b"")
     blocks = chain([first], blocks)
-    return _gunzip(blocks, path) if first.startswith(GZIP_MAGIC) else blocks
+    if not first.startswith(GZIP_MAGIC):
+        return blocks
+    if not is_bgzip(first):
+        return _members(Rest(0, blocks), path)
+    return _bgunzip(blocks, path, threads)
 
 
-def _gunzip(blocks: Iterable[bytes], path: Path) -> Iterator[bytes]:
-    member = zlib.decompressobj(GZIP_FORMAT)
-    has_eof, tail = None, b""
-    for block in blocks:
-        if has_eof is None:
-            has_eof = is_bgzip(block)
-        tail = (tail + block[-len(BGZIP_EOF) :])[-len(BGZIP_EOF) :]
-        while block:
-            if member.eof:
-                member = zlib.decompressobj(GZIP_FORMAT)
-            try:
-                content = member.decompress(block, BLOCK_BYTES)
-            except zlib.error as error:
-                raise InputError(
-                    f"damaged gzip: {error}", file=path, fix="Download or compress it again"
-                ) from error
-            block = member.unused_data if member.eof else member.unconsumed_tail
-            if content:
-                yield content
-    if not member.eof:
-        raise InputError(
-            "the gzip file is cut short", file=path, fix="Download or compress it again"
-        )
-    if has_eof and tail != BGZIP_EOF:
+def _bgunzip(blocks: Iterable[bytes], path: Path, threads: int) -> Iterator[bytes]:
+    tail = b""
+
+    def watched() -> Iterator[bytes]:
+        nonlocal tail
+        for block in blocks:
+            tail = (tail + block[-len(BGZIP_EOF) :])[-len(BGZIP_EOF) :]
+            yield block
+
+    rest = Rest(0, watched())
+    if threads:
+        rest = yield from inflated(rest.blocks, threads)
+    yield from _members(rest, path)
+    if tail != BGZIP_EOF:
         raise InputError(
             "the bgzip file has no EOF block, so that its end is probably missing",
             file=path,
@@ -86,6 +81,30 @@ def _gunzip(blocks: Iterable[bytes], path: Path) -> Iterator[bytes]:
         )
 
 
-def is_bgzip(start: bytes) -> bool:
-    """Whether a gzip header has the extra field (flag 4) BC; every writer puts it first."""
-    return start[2:4] == b"\x08\x04" and start[12:14] == b"BC"
+def _members(rest: Rest, path: Path) -> Iterator[bytes]:
+    """What gzip members hold, one after another; nothing for no bytes."""
+    start, read = rest.start, rest.start  # of the member; bytes of the file
+    member = None
+    for block in rest.blocks:
+        read += len(block)
+        while block:
+            if member is None or member.eof:
+                member = zlib.decompressobj(GZIP_FORMAT)
+                start = read - len(block)
+            try:
+                content = member.decompress(block, BLOCK_BYTES)
+            except zlib.error as error:
+                raise InputError(
+                    f"damaged gzip: {error}, in the member that begins at byte {start:,}",
+                    file=path,
+                    fix="Download or compress it again",
+                ) from error
+            block = member.unused_data if member.eof else member.unconsumed_tail
+            if content:
+                yield content
+    if member is not None and not member.eof:
+        raise InputError(
+            f"the gzip file is cut short, in the member that begins at byte {start:,}",
+            file=path,
+            fix="Download or compress it again",
+        )

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from genomamba_data_prep.atomic import atomic_directory
+from genomamba_data_prep.bgzip import BGZIP_EOF, is_bgzip
 from genomamba_data_prep.codes import Codes, encode
-from genomamba_data_prep.compression import BGZIP_EOF, GZIP_MAGIC, decompressed, is_bgzip
+from genomamba_data_prep.compression import GZIP_MAGIC, decompressed
 from genomamba_data_prep.encode import HashedFile, count_records
 from genomamba_data_prep.errors import InputError
 from genomamba_data_prep.fasta import read_pieces

@@ -8,6 +8,7 @@ from queue import Empty, Full, Queue
 from threading import Event, Thread
 from typing import Any, TypeVar
 
+from genomamba_data_prep.bgzip import inflating_threads
 from genomamba_data_prep.compression import decompressed
 
 T = TypeVar("T")
@@ -19,8 +20,8 @@ LOT_BYTES = 1 << 20  # of decompressed text: handing it over costs little beside
 def decompressed_ahead(
     blocks: Iterable[bytes], path: str
 ) -> AbstractContextManager[Iterable[bytes]]:
-    """``decompressed`` in a thread: zlib lets others run, so that two cores share the reading."""
-    return closing(prefetched(decompressed(blocks, path), LOT_BYTES, len))
+    """``decompressed`` in threads: zlib lets others run, so that the cores share the reading."""
+    return closing(prefetched(decompressed(blocks, path, inflating_threads()), LOT_BYTES, len))
 
 
 def prefetched(

@@ -13,8 +13,9 @@ from Bio import SeqIO, bgzf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from genomamba_data_prep.bgzip import BGZIP_EOF
 from genomamba_data_prep.codes import SOFT_MASK, decode
-from genomamba_data_prep.compression import BGZIP_EOF, BLOCK_BYTES, decompressed, raw_blocks
+from genomamba_data_prep.compression import BLOCK_BYTES, decompressed, raw_blocks
 from genomamba_data_prep.errors import InputError
 from genomamba_data_prep.fasta import read_fasta, read_pieces
 
