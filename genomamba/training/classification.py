@@ -121,8 +121,12 @@ class ClassificationTask(Task):
         filled = self._filled(batch)
         # StepSeed has seeded the generator, so that the draw is a function of the step.
         restart = filled[int(torch.randint(len(filled), ()))]
-        loss = self._readouts(batch, restart, "train")
+        losses, accuracies = self._readouts(batch, restart)
+        loss = torch.stack([*losses.values()]).mean()
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
+        self.log("train/restart", float(restart), batch_size=len(batch))
+        # The longest pieces, which every restart has: Lightning logs old values of what has none.
+        self.log("train/accuracy", accuracies[max(accuracies)], batch_size=len(batch))
         return loss
 
     def _filled(self, batch: Batch) -> list[int]:
@@ -141,18 +145,15 @@ class ClassificationTask(Task):
             )
         return filled
 
-    def _readouts(self, batch: Batch, restart: int, stage: str) -> Tensor:
-        """The mean loss over the lengths; logs it and the accuracy of each."""
+    def _readouts(self, batch: Batch, restart: int) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
+        """The loss and the accuracy at each length."""
         assert isinstance(self.model, MambaForClassification)
-        losses = []
+        losses, accuracies = {}, {}
         for at, logits in self.model.readouts(tokens(batch.codes), restart).items():
             labels = batch.labels.repeat_interleave(batch.codes.shape[1] // at)
-            losses.append(functional.cross_entropy(logits.float(), labels))
-            accuracy = (logits.argmax(-1) == labels).float().mean()
-            options: dict[str, Any] = {"batch_size": len(batch), "sync_dist": stage != "train"}
-            self.log(f"{stage}/loss/{at}", losses[-1], **options)
-            self.log(f"{stage}/accuracy/{at}", accuracy, **options)
-        return torch.stack(losses).mean()
+            losses[at] = functional.cross_entropy(logits.float(), labels)
+            accuracies[at] = (logits.argmax(-1) == labels).float().mean()
+        return losses, accuracies
 
     def _evaluate(self, batch: Batch, stage: str) -> None:
         assert self.metrics is not None
@@ -190,8 +191,12 @@ class ClassificationTask(Task):
     def validation_step(self, batch: Batch, *_: Any) -> None:
         self._evaluate(batch, "valid")
         if self.readout_lengths:
-            loss = self._readouts(batch, self._filled(batch)[0], "valid")
-            self.log("valid/readout_loss", loss, batch_size=len(batch), sync_dist=True)
+            losses, accuracies = self._readouts(batch, self._filled(batch)[0])
+            options: dict[str, Any] = {"batch_size": len(batch), "sync_dist": True}
+            self.log("valid/readout_loss", torch.stack([*losses.values()]).mean(), **options)
+            for at in losses:
+                self.log(f"valid/loss/{at}", losses[at], **options)
+                self.log(f"valid/accuracy/{at}", accuracies[at], **options)
 
     def on_validation_epoch_end(self) -> None:
         self._report("valid")
