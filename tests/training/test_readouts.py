@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +13,17 @@ import pytest
 from genomamba.cli import main
 from genomamba.training.checkpoint import load_model
 
+ROOT = Path(__file__).parents[2]
 RECIPE = ("--config", "recipes/distant_species", "--config", "recipes/distant_species/tiny")
+
+
+def run(*command: object, code: int = 0) -> str:
+    """A script's stderr."""
+    done = subprocess.run(
+        [sys.executable, *map(str, command)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == code, done.stderr
+    return done.stderr
 
 
 def metrics(name: str) -> list[float]:
@@ -36,7 +49,29 @@ def test_the_recipe_trains_and_its_best_weights_are_judged_at_every_length(
     given = ["--checkpoint", "r/checkpoints/best.ckpt", "--species-set", species_set]
     manifests = ["--manifest", "m/test-64.parquet", "m/test-256.parquet"]
     assert main(["evaluate", *given, *manifests, "--output", "e.html"]) == 0
-    assert Path("e.html").is_file()
+    Path("results").mkdir()
+    splits_and = ["--splits", splits, *manifests]
+    run(ROOT / "docs/real-data/kmers.py", species_set, *splits_and, "--output", "k.json")
+    beside = ["--evaluation", "e.json", "--baselines", "k.json"]
+    record = ROOT / "benchmarks" / "record_result.py"
+    run(record, "r", *beside, "--output", "results/clade.json")
+    found = json.loads(Path("results/clade.json").read_text())
+    assert found["tokens"] == 10 * 40 * 64 + 30 * 10 * 256
+    by_length = found["metrics"]["accuracy_by_length"]
+    evaluated = {str(r["length"]): r for r in json.loads(Path("e.json").read_text())["results"]}
+    for length, row in by_length.items():
+        assert row["accuracy"] == evaluated[length]["accuracy"]["value"]
+        assert 1 / 3 < row["baselines"]["4-mer LDA"]["accuracy"] <= 1
+    run(ROOT / "benchmarks" / "results_page.py", "--results", "results", "--docs", "docs")
+    line = f"| 64 | {by_length['64']['accuracy']:.4f}"
+    assert line in Path("docs/results.md").read_text()
+    assert Path("docs/results/clade.svg").is_file()
+    run(
+        ROOT / "docs/real-data/kmers.py",
+        *(species_set, "--splits", splits, "--manifest", "m/test-64.parquet", "--output", "k.json"),
+    )
+    failed = run(record, "r", *beside, "--output", "results/other.json", code=2)
+    assert "at 256 bases they are of None windows" in failed
 
 
 def test_a_readout_of_no_length_of_the_windows_is_a_message(
