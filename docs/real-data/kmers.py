@@ -15,6 +15,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -48,7 +49,9 @@ def places(manifest: Manifest) -> AuditWindows:
     return AuditWindows(length, labels, np.arange(len(rows)), starts, nowhere, own, 0)
 
 
-def baselines(species_set: SpeciesSet, splits: Splits, manifest: Manifest, args) -> dict:
+def baselines(
+    species_set: SpeciesSet, splits: Splits, manifest: Manifest, args: argparse.Namespace
+) -> dict[str, Any]:
     """Accuracy and interval of each k."""
     check_held_out(manifest, splits)
     intervals = splits.intervals("train")
@@ -67,7 +70,7 @@ def baselines(species_set: SpeciesSet, splits: Splits, manifest: Manifest, args)
     with Progress(f"{length} bases", (len(train) + len(test)) * length) as progress:
         seen = [read_features(species_set, windows, progress).kmers for windows in (train, test)]
     loci = window_loci(manifest, args.locus)
-    found = {"train_windows": len(train), "test_windows": len(test)}
+    found: dict[str, Any] = {"train_windows": len(train), "test_windows": len(test)}
     for k in KS:
         shares = shorter_classes(LONGEST_K, k).astype(np.float32)
         fitted, asked = (np.sqrt(own @ shares if k < LONGEST_K else own) for own in seen)

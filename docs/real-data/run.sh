@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
 # The real-input runs of docs/real-data.md.
 # Usage: docs/real-data/run.sh mito|chr1|audit|distant_sets OUT
-#        docs/real-data/run.sh distant_audit OUT five|hard_five
+#        docs/real-data/run.sh distant_audit|distant_kmers OUT five|hard_five
 #        docs/real-data/run.sh distant_train|distant_evaluate OUT five|hard_five [OPTION...]
-# GENOMAMBA_REAL_DATA names the folder that holds great_apes/ and distant_species/; the last three
-# need only what distant_sets has written. GENOMAMBA names the command.
+# GENOMAMBA_REAL_DATA names the folder that holds great_apes/ and distant_species/; the four with a
+# set need only what distant_sets has written. GENOMAMBA names the command.
 set -euo pipefail
 
 set_name=${1:?which run}
 out=${2:?output folder}
 shift 2
 case $set_name in
-  distant_audit | distant_train | distant_evaluate) ;;
+  distant_audit | distant_kmers | distant_train | distant_evaluate) ;;
   *)
     apes=${GENOMAMBA_REAL_DATA:?the folder with great_apes/ and distant_species/}/great_apes
     distant=$GENOMAMBA_REAL_DATA/distant_species
@@ -152,6 +152,11 @@ distant_audit() { # SET: k-mer baselines and leakage controls
     --lengths 2^10,2^12,2^14,2^16 --output "$out/$1.audit.html"
 }
 
+distant_kmers() { # SET: k-mer baselines on the test windows
+  "$python" "$here/kmers.py" "$out/$1.tsv" --splits "$out/$1.splits.tsv" \
+    --manifest "$out/$1"/test-*.parquet --output "$out/$1.kmers.json"
+}
+
 distant_train() { # SET [OPTION...]: checkpoints in OUT/SET.run
   local name=$1
   shift
@@ -170,6 +175,6 @@ distant_evaluate() { # SET [OPTION...]: the best checkpoint at every length
 
 case $set_name in
   mito | chr1 | audit | distant_sets) "$set_name" ;;
-  distant_audit | distant_train | distant_evaluate) "$set_name" "$@" ;;
+  distant_audit | distant_kmers | distant_train | distant_evaluate) "$set_name" "$@" ;;
   *) echo "unknown run $set_name; see the first lines of $0" >&2 && exit 2 ;;
 esac

@@ -50,6 +50,8 @@ def test_the_recipe_trains_and_its_best_weights_are_judged_at_every_length(
     manifests = ["--manifest", "m/test-64.parquet", "m/test-256.parquet"]
     assert main(["evaluate", *given, *manifests, "--output", "e.html"]) == 0
     Path("results").mkdir()
+    assert main(["export", "r/checkpoints/best.ckpt", "--to", "hf", "--output", "hf"]) == 2
+    assert not Path("hf").exists()
     splits_and = ["--splits", splits, *manifests]
     run(ROOT / "docs/real-data/kmers.py", species_set, *splits_and, "--output", "k.json")
     beside = ["--evaluation", "e.json", "--baselines", "k.json"]
