@@ -162,7 +162,7 @@ distant_train() { # SET [OPTION...]: checkpoints in OUT/SET.run
   shift
   "$genomamba" fit --config species/base --config recipes/distant_species --run "$out/$name.run" \
     --data.species_set "$out/$name.tsv" --data.splits "$out/$name.splits.tsv" \
-    --data.valid_manifest "$out/$name/valid-16384.parquet" "$@"
+    --data.valid_manifest "$out/$name/valid-65536.parquet" "$@"
 }
 
 distant_evaluate() { # SET [OPTION...]: the best checkpoint at every length
