@@ -1,10 +1,14 @@
-"""Writes the results file of a run that ``genomamba fit`` trained and ``genomamba test`` tested.
+"""Writes the results file of a run that ``genomamba fit`` trained and that was then tested.
 
     python benchmarks/record_result.py runs/induction --output results/induction.json
+    python benchmarks/record_result.py runs/five.run --evaluation runs/five.test.json \\
+        --baselines runs/five.kmers.json --output results/distant_five.json
 
 All it says is read from the run's folder: commands.jsonl (commands, commits, hardware, seed) and
-test.json (the metrics). Commands that continued the run are in it too. A commit that ends with
-"-dirty" had changed files: commit before a run that is to be published.
+test.json, which ``genomamba test`` wrote (the metrics). With --evaluation the metrics are those of
+``genomamba evaluate`` on frozen manifests, with --baselines beside them those that
+docs/real-data/kmers.py found on the same windows. Commands that continued the run are in it too. A
+commit that ends with "-dirty" had changed files: commit before a run that is to be published.
 """
 
 from __future__ import annotations
@@ -22,22 +26,28 @@ from genomamba_data_prep.errors import InputError
 TEST = "test.json"
 
 
-def result(run: Path) -> dict[str, Any]:
+def result(
+    run: Path, evaluation: Path | None = None, baselines: Path | None = None
+) -> dict[str, Any]:
     """The content of a run's results file.
 
     Raises:
-        InputError: the run has not been trained and then tested.
+        InputError: the run has not been trained and then tested, or the baselines are of other
+            windows than the evaluation.
     """
     begun, ends = _lines(run / COMMANDS)
     fits = [line for line in begun if line["subcommand"] == "fit"]
-    if not fits or begun[-1]["subcommand"] != "test":
+    if not fits or (evaluation is None and begun[-1]["subcommand"] != "test"):
         raise InputError(
             "expected a run that was trained and whose last command was `genomamba test`",
             file=run / COMMANDS,
-            fix=f"genomamba test --config ... --run {run} --ckpt_path last",
+            fix=f"genomamba test --config ... --run {run} --ckpt_path last, or name the document "
+            "of `genomamba evaluate` with --evaluation",
         )
-    metrics = _json(run / TEST)
-    commands = [*fits, begun[-1]]
+    if evaluation is None:
+        metrics, commands = _json(run / TEST), [*fits, begun[-1]]
+    else:
+        metrics, commands = {"accuracy_by_length": _evaluated(evaluation, baselines)}, fits
     training = metrics.get("training") or _training(ends, run)
     return {
         "command": " && ".join(_unique(line["command"] for line in commands)),
@@ -49,6 +59,35 @@ def result(run: Path) -> dict[str, Any]:
         "metrics": {**metrics, "training": training},
         "ended_by": training["ended_by"],
     }
+
+
+def _evaluated(evaluation: Path, baselines: Path | None) -> dict[str, Any]:
+    """Accuracy and interval at each length of the manifests, beside the baselines'."""
+    beside = {} if baselines is None else _json(baselines)
+    found = {}
+    results = [r for r in _json(evaluation)["results"] if r["quantity"] == "manifest"]
+    for one in sorted(results, key=lambda r: r["length"]):
+        accuracy, length = one["accuracy"], str(one["length"])
+        row: dict[str, Any] = {
+            "accuracy": accuracy["value"],
+            "low": accuracy["low"],
+            "high": accuracy["high"],
+            "examples": one["windows"],
+            "loci": one["loci"],
+            "accuracy_by_class": {n: v["value"] for n, v in one["accuracy_by_class"].items()},
+        }
+        if baselines is not None:
+            others = beside.get(length, {"test_windows": None})
+            if others["test_windows"] != one["windows"]:
+                raise InputError(
+                    f"at {length} bases they are of {others['test_windows']} windows, the "
+                    f"evaluation of {one['windows']}",
+                    file=baselines,
+                    fix="Give docs/real-data/kmers.py the evaluation's manifests",
+                )
+            row["baselines"] = {n: v for n, v in others.items() if isinstance(v, dict)}
+        found[length] = row
+    return found
 
 
 def _lines(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -93,9 +132,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("run", type=Path, metavar="RUN", help="a run's folder")
     parser.add_argument("--output", type=Path, required=True, metavar="JSON")
+    parser.add_argument("--evaluation", type=Path, metavar="JSON", help="of `genomamba evaluate`")
+    parser.add_argument("--baselines", type=Path, metavar="JSON", help="of the same windows")
     args = parser.parse_args()
+    if args.baselines is not None and args.evaluation is None:
+        parser.error("--baselines stand beside an --evaluation")
     try:
-        content = result(args.run)
+        content = result(args.run, args.evaluation, args.baselines)
         with atomic_file(args.output) as path:
             path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     except InputError as error:

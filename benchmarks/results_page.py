@@ -21,19 +21,43 @@ ROOT = Path(__file__).parents[1]
 COLUMNS = ("command", "commit", "hardware", "seed", "tokens", "seconds")
 
 
-def draw(name: str, points: dict[int, float], output: Path) -> None:
-    """Accuracy against length."""
+def draw(name: str, found: dict[str, Any], output: Path) -> None:
+    """Accuracy against length with its intervals, where there are any, and the baselines."""
     mpl.use("svg")
     mpl.rcParams["svg.hashsalt"] = name  # the same file from the same figures
     import matplotlib.pyplot as plt
 
     figure, axis = plt.subplots(figsize=(7, 3.5), layout="constrained")
-    axis.plot(list(points), list(points.values()), marker="o", color="#0072b2")
+    lengths = [int(length) for length in found]
+    accuracy = [row["accuracy"] for row in found.values()]
+    axis.plot(lengths, accuracy, marker="o", color="#0072b2", label="model")
+    if all(row.get("low") is not None for row in found.values()):
+        low, high = ([row[end] for row in found.values()] for end in ("low", "high"))
+        axis.fill_between(lengths, low, high, color="#0072b2", alpha=0.15, linewidth=0)
+    others = baselines(found)
+    for other, color in zip(others, ("#d55e00", "#009e73", "#cc79a7"), strict=False):
+        values = [row["baselines"][other]["accuracy"] for row in found.values()]
+        axis.plot(lengths, values, marker="s", linestyle="--", color=color, label=other)
+    if others:
+        axis.legend(loc="lower right")
     axis.set_xscale("log", base=2)
     axis.set(xlabel="length (tokens)", ylabel="accuracy", ylim=(0, 1.05), title=name)
     axis.grid(alpha=0.3)
     figure.savefig(output, metadata={"Date": None})
     plt.close(figure)
+
+
+def baselines(found: dict[str, Any]) -> list[str]:
+    """Names of those that stand beside the model at every length."""
+    rows = [row.get("baselines", {}) for row in found.values()]
+    return [name for name in rows[0] if all(name in row for row in rows)]
+
+
+def with_interval(row: dict[str, Any]) -> str:
+    """An accuracy and its interval, where it has one."""
+    if row.get("low") is None:
+        return f"{row['accuracy']:.4f}"
+    return f"{row['accuracy']:.4f} ({row['low']:.3f} to {row['high']:.3f})"
 
 
 def section(path: Path, plots: Path) -> str:
@@ -52,11 +76,17 @@ def _figures(name: str, content: dict[str, Any], plots: Path) -> str:
     if "accuracy_by_length" not in metrics:
         return f"Accuracy {metrics['accuracy']:.4f} of {metrics['examples']} examples.\n"
     found = metrics["accuracy_by_length"]
-    draw(name, {int(k): v["accuracy"] for k, v in found.items()}, plots / f"{name}.svg")
-    rows = "\n".join(f"| {k} | {v['accuracy']:.4f} | {v['examples']} |" for k, v in found.items())
+    draw(name, found, plots / f"{name}.svg")
+    others = baselines(found)
+    head = "".join(f" {other} |" for other in others)
+    rows = []
+    for length, row in found.items():
+        beside = "".join(f" {with_interval(row['baselines'][other])} |" for other in others)
+        rows.append(f"| {length} | {with_interval(row)} |{beside} {row['examples']} |")
+    table = "\n".join(rows)
     return (
         f"![accuracy by length](results/{name}.svg)\n\n"
-        f"| length | accuracy | examples |\n|--:|--:|--:|\n{rows}\n"
+        f"| length | accuracy |{head} examples |\n|--:|--:|{'--:|' * len(others)}--:|\n{table}\n"
     )
 
 

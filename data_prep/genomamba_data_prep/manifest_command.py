@@ -5,10 +5,15 @@
     genomamba prepare manifest set.tsv --splits splits.tsv --lengths 2^10..2^20 --windows 1000 \\
         --uniform-records --output manifests
 
+    genomamba prepare manifest set.tsv --splits splits.tsv --lengths 2^10..2^16 --windows 30000 \\
+        --apart --output manifests
+
 With --lengths the output is a folder with a manifest for each length, such as test-1024.parquet.
 Row i is of species i modulo their number, so that classes are exactly equal up to a remainder; its
 place is drawn by the seed as in training, from a stream of its own. A manifest is never drawn
-again: the same command does nothing, another one is refused without --force.
+again: the same command does nothing, another one is refused without --force. With --apart windows
+lie end to end from each interval's start, so that none shares a base with another, equally many of
+every species: as many as there are of the one with the fewest, at most --windows in all.
 """
 
 from __future__ import annotations
@@ -63,6 +68,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_false",
         help="every record of a species is equally likely",
     )
+    rule.add_argument(
+        "--apart",
+        action="store_true",
+        help="windows end to end, without overlap; --windows is the most that are taken",
+    )
     parser.add_argument(
         "--max-n-fraction", type=float, default=0.1, help="windows above it are refused (0.1)"
     )
@@ -83,6 +93,8 @@ def run(args: argparse.Namespace) -> int:
 
     if args.windows < 1:
         raise InputError(f"expected --windows of at least 1, got {args.windows}")
+    if args.apart and args.reverse_complement:
+        raise InputError("--apart lays windows on the FASTA's strand, without --reverse-complement")
     output = Path(args.output)
     if output.exists() and output.is_dir() != (args.lengths is not None):
         raise InputError(
@@ -155,21 +167,33 @@ def _draw(
     notes: list[str],
 ) -> tuple[Table, Origin]:
     """A manifest's rows and how they were drawn; notes what was not used."""
-    from genomamba_data_prep.manifests import Origin, draw_manifest
+    from genomamba_data_prep.manifests import Origin, draw_manifest, lay_manifest
     from genomamba_data_prep.windows import Stream, WindowSampler
 
-    sampler = WindowSampler(
-        species_set,
-        assigned.intervals(args.split),
-        length,
-        seed=args.seed,
-        weight_by_length=args.weight_by_length,
-        max_n_fraction=args.max_n_fraction,
-        reverse_complement=args.reverse_complement,
-        balanced=True,
-        stream=Stream.MANIFEST,
-    )
-    table, refused = draw_manifest(sampler, args.windows)
+    if args.apart:
+        table, refused = lay_manifest(
+            species_set,
+            assigned.intervals(args.split),
+            length,
+            args.windows,
+            seed=args.seed,
+            max_n_fraction=args.max_n_fraction,
+        )
+    else:
+        sampler = WindowSampler(
+            species_set,
+            assigned.intervals(args.split),
+            length,
+            seed=args.seed,
+            weight_by_length=args.weight_by_length,
+            max_n_fraction=args.max_n_fraction,
+            reverse_complement=args.reverse_complement,
+            balanced=True,
+            stream=Stream.MANIFEST,
+        )
+        table, refused = draw_manifest(sampler, args.windows)
+        for reason, count in sampler.dropped.items():
+            notes.append(f"{length}: not used: {count} interval(s) {reason}")
     origin = Origin(
         seed=args.seed,
         length=length,
@@ -181,9 +205,9 @@ def _draw(
         max_n_fraction=args.max_n_fraction,
         reverse_complement=args.reverse_complement,
         refused=refused,
+        apart=args.apart,
     )
-    for reason, count in sampler.dropped.items():
-        notes.append(f"{length}: not used: {count} interval(s) {reason}")
     for reason, count in refused.items():
-        notes.append(f"{length}: refused and drawn again: {count} window(s) with {reason}")
+        done = "passed over" if args.apart else "refused and drawn again"
+        notes.append(f"{length}: {done}: {count} window(s) with {reason}")
     return table, origin

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from genomamba_data_prep.atomic import atomic_file
+from genomamba_data_prep.audit.windows import choose_windows
 from genomamba_data_prep.errors import InputError
 from genomamba_data_prep.frozen import other_content
 from genomamba_data_prep.species_set import SpeciesSet
+from genomamba_data_prep.splits import Interval
 from genomamba_data_prep.window_reader import FORWARD, REVERSE, Int64
 from genomamba_data_prep.windows import WindowSampler
 
@@ -54,6 +57,12 @@ class Origin:
     max_n_fraction: float
     reverse_complement: bool
     refused: dict[str, int]
+    apart: bool = False  # laid end to end instead of drawn anywhere
+
+    def as_dict(self) -> dict[str, Any]:
+        """Its fields; without ``apart`` where it is false, as in files from before it was there."""
+        fields = asdict(self)
+        return fields if self.apart else {k: v for k, v in fields.items() if k != "apart"}
 
 
 @dataclass(frozen=True)
@@ -105,6 +114,59 @@ def draw_manifest(sampler: WindowSampler, windows: int) -> tuple[pa.Table, dict[
     return pa.table(rows, schema=SCHEMA), {"too many N": int(drawn.attempts.sum())}
 
 
+def lay_manifest(
+    species_set: SpeciesSet,
+    intervals: Sequence[Interval],
+    length: int,
+    windows: int,
+    *,
+    seed: int,
+    max_n_fraction: float,
+) -> tuple[pa.Table, dict[str, int]]:
+    """Windows end to end from each interval's start, none of which shares a base with another.
+
+    Equally many of every species, as many as the one with the fewest has, at most ``windows`` in
+    all; of more, the seed chooses. Species in turn, each by place, on the FASTA's strand.
+
+    Returns:
+        The rows, and how many places were passed over, by reason.
+
+    Raises:
+        InputError: a species without a window, or fewer windows than species.
+    """
+    if windows < len(species_set.classes) or not intervals:
+        raise InputError(
+            "the split has no interval"
+            if not intervals
+            else f"expected at least a window a species, {len(species_set.classes)}, got {windows}",
+            file=species_set.path,
+            fix="Change --windows, or the splits file",
+        )
+    chosen = choose_windows(
+        species_set,
+        intervals,
+        length,
+        step=length,
+        locus_size=max(interval.end - interval.start for interval in intervals),
+        windows=windows,
+        seed=seed,
+        max_n_fraction=max_n_fraction,
+    )
+    # Row i is of species i modulo their number, as in manifests that are drawn.
+    order = np.arange(len(chosen)).reshape(len(species_set.classes), -1).T.reshape(-1)
+    own = [intervals[number] for number in chosen.interval[order].tolist()]
+    starts = chosen.start[order]
+    rows = {
+        "species": [interval.species for interval in own],
+        "record": [interval.record for interval in own],
+        "start": starts,
+        "end": starts + length,
+        "strand": [SIGNS[FORWARD]] * len(own),
+        "label": chosen.label[order],
+    }
+    return pa.table(rows, schema=SCHEMA), {"too many N": chosen.refused}
+
+
 def write_manifest(
     path: str | Path, table: pa.Table, origin: Origin, *, force: bool = False
 ) -> bool:
@@ -118,7 +180,7 @@ def write_manifest(
     """
     path = Path(path)
     header = {"format": FORMAT_VERSION, "sha256": _digest(table, origin)}
-    content = json.dumps(header | asdict(origin))
+    content = json.dumps(header | origin.as_dict())
     if path.exists() and not force:
         try:
             existing = pq.read_metadata(path).metadata or {}
@@ -211,7 +273,7 @@ def _check_data(origin: Origin, species_set: SpeciesSet, path: Path) -> None:
 
 def _digest(table: pa.Table, origin: Origin) -> str:
     """SHA-256 over the origin as JSON and the rows as tab-separated text, whatever the file."""
-    digest = hashlib.sha256(json.dumps(asdict(origin)).encode())
+    digest = hashlib.sha256(json.dumps(origin.as_dict()).encode())
     columns = [table[name].to_pylist() for name in SCHEMA.names]
     for row in zip(*columns, strict=True):
         digest.update(("\t".join(map(str, row)) + "\n").encode())

@@ -1,10 +1,22 @@
 #!/usr/bin/env bash
-# The real-input runs of docs/real-data.md. Usage: docs/real-data/run.sh mito|chr1|audit OUT
-# GENOMAMBA_REAL_DATA names the folder that holds great_apes/. GENOMAMBA names the command.
+# The real-input runs of docs/real-data.md.
+# Usage: docs/real-data/run.sh mito|chr1|audit|distant_sets OUT
+#        docs/real-data/run.sh distant_audit|distant_kmers OUT five|hard_five
+#        docs/real-data/run.sh distant_train|distant_evaluate OUT five|hard_five [OPTION...]
+# GENOMAMBA_REAL_DATA names the folder that holds great_apes/ and distant_species/; the four with a
+# set need only what distant_sets has written. GENOMAMBA names the command.
 set -euo pipefail
 
-set_name=${1:?mito, chr1 or audit} out=${2:?output folder}
-apes=${GENOMAMBA_REAL_DATA:?the folder with great_apes/}/great_apes
+set_name=${1:?which run}
+out=${2:?output folder}
+shift 2
+case $set_name in
+  distant_audit | distant_kmers | distant_train | distant_evaluate) ;;
+  *)
+    apes=${GENOMAMBA_REAL_DATA:?the folder with great_apes/ and distant_species/}/great_apes
+    distant=$GENOMAMBA_REAL_DATA/distant_species
+    ;;
+esac
 here=$(dirname "$0")
 genomamba=${GENOMAMBA:-genomamba}
 python=${PYTHON:-python}
@@ -105,7 +117,64 @@ chr1() {
   cut -f 1,2,3,5,7,8 "$out/records.tsv"
 }
 
+distant_sets() { # stores, and for each set: species set, splits, frozen windows without overlap
+  local name species part
+  mkdir -p "$out/stores"
+  for species in human macaque mouse rat cow dog elephant; do
+    encode "$species" "$distant/$species".{train,valid,test}.fa.gz
+  done
+  for name in five hard_five; do
+    local members="human mouse dog cow elephant"
+    [[ $name == hard_five ]] && members="human macaque mouse rat cow"
+    printf 'species\tstore\n' > "$out/$name.tsv"
+    for species in $members; do
+      printf '%s\tstores/%s\n' "$species" "$species" >> "$out/$name.tsv"
+    done
+    local -a split=()
+    for part in train valid test; do
+      local names
+      names=$(for species in $members; do
+        zcat "$distant/$species.$part.fa.gz" | sed -n 's/^>\([^ ]*\).*/\1/p'
+      done | paste -sd,)
+      split+=("--$part" "$names")
+    done
+    "$genomamba" prepare split "$out/$name.tsv" "${split[@]}" --output "$out/$name.splits.tsv"
+    for part in valid test; do
+      "$genomamba" prepare manifest "$out/$name.tsv" --splits "$out/$name.splits.tsv" \
+        --split "$part" --lengths 2^10,2^12,2^14,2^16 --windows 100000 --apart \
+        --output "$out/$name"
+    done
+  done
+}
+
+distant_audit() { # SET: k-mer baselines and leakage controls
+  "$genomamba" prepare audit "$out/$1.tsv" --splits "$out/$1.splits.tsv" \
+    --lengths 2^10,2^12,2^14,2^16 --output "$out/$1.audit.html"
+}
+
+distant_kmers() { # SET: k-mer baselines on the test windows
+  "$python" "$here/kmers.py" "$out/$1.tsv" --splits "$out/$1.splits.tsv" \
+    --manifest "$out/$1"/test-*.parquet --output "$out/$1.kmers.json"
+}
+
+distant_train() { # SET [OPTION...]: checkpoints in OUT/SET.run
+  local name=$1
+  shift
+  "$genomamba" fit --config species/base --config recipes/distant_species --run "$out/$name.run" \
+    --data.species_set "$out/$name.tsv" --data.splits "$out/$name.splits.tsv" \
+    --data.valid_manifest "$out/$name/valid-65536.parquet" "$@"
+}
+
+distant_evaluate() { # SET [OPTION...]: the best checkpoint at every length
+  local name=$1
+  shift
+  "$genomamba" evaluate --checkpoint "$out/$name.run/checkpoints/best.ckpt" \
+    --species-set "$out/$name.tsv" --manifest "$out/$name"/test-*.parquet \
+    --output "$out/$name.test.html" "$@"
+}
+
 case $set_name in
-  mito | chr1 | audit) "$set_name" ;;
-  *) echo "expected mito, chr1 or audit, got $set_name" >&2 && exit 2 ;;
+  mito | chr1 | audit | distant_sets) "$set_name" ;;
+  distant_audit | distant_kmers | distant_train | distant_evaluate) "$set_name" "$@" ;;
+  *) echo "unknown run $set_name; see the first lines of $0" >&2 && exit 2 ;;
 esac

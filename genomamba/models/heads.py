@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import get_args
 
 import torch
@@ -67,13 +68,20 @@ class ClassificationHead(nn.Module):
       training (L_train is their running mean length) shrink in proportion. Without the factor a
       short sequence's noise would pass for certainty. It applies to mean pooling only.
 
+    With ``lengths`` (R rungs), m, s, L_train, W and b are of a rung each, and a sequence is judged
+    by the longest rung that it fills, or the shortest one: what tells classes apart in a thousand
+    bases is not what does in many thousands, where differences within a genome outweigh counting
+    noise. The features are shared. ``MambaForClassification.readouts`` trains all rungs at once.
+
     Args:
         config: gives d_model.
-        n_classes: number of classes.
+        n_classes: number of classes (C).
         pooling: "mean" over a sequence's positions, or its "last" position.
+        lengths: of the rungs in bases, each a multiple of the one before; none is a single rung for
+            all lengths. Mean pooling only.
 
     Raises:
-        ValueError: fewer than two classes, or an unknown pooling.
+        ValueError: fewer than two classes, an unknown pooling, or lengths that are no rungs.
     """
 
     expansion = 2  # features / d_model
@@ -85,22 +93,31 @@ class ClassificationHead(nn.Module):
     running_length: Tensor
     batches: Tensor
 
-    def __init__(self, config: MambaConfig, n_classes: int, pooling: Pooling) -> None:
+    def __init__(
+        self,
+        config: MambaConfig,
+        n_classes: int,
+        pooling: Pooling,
+        lengths: Sequence[int] = (),
+    ) -> None:
         super().__init__()
         if n_classes < 2:
             raise ValueError(f"n_classes: expected at least 2, got {n_classes}")
         if pooling not in get_args(Pooling):
             raise ValueError(f"pooling: expected one of {get_args(Pooling)}, got {pooling!r}")
+        self.lengths = check_rungs(lengths, pooling)
         self.pooling: Pooling = pooling
-        features = self.expansion * config.d_model
+        self.n_classes = n_classes
+        features, rungs = self.expansion * config.d_model, max(1, len(self.lengths))
         self.gate_proj = nn.Linear(config.d_model, 2 * features, bias=False)
-        self.out_proj = nn.Linear(features, n_classes)
+        self.out_proj = nn.Linear(features, rungs * n_classes)
         nn.init.zeros_(self.out_proj.weight)
         nn.init.zeros_(self.out_proj.bias)
-        self.register_buffer("running_mean", torch.zeros(features))
-        self.register_buffer("running_var", torch.ones(features))
-        self.register_buffer("running_length", torch.ones(()))
-        self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
+        of_rungs = (rungs,) if self.lengths else ()  # a single rung has no dimension of its own
+        self.register_buffer("running_mean", torch.zeros(*of_rungs, features))
+        self.register_buffer("running_var", torch.ones(*of_rungs, features))
+        self.register_buffer("running_length", torch.ones(of_rungs))
+        self.register_buffer("batches", torch.zeros(of_rungs, dtype=torch.int64))
 
     def forward(self, hidden: Tensor, seq_idx: Tensor | None = None) -> Tensor:
         """Logits of each sequence.
@@ -146,18 +163,64 @@ class ClassificationHead(nn.Module):
             group: whose ranks have the segments, each its own; all get all logits.
         """
         pooled, lengths = join(parts, self.pooling, shape, seq_idx, group)
+        if not self.lengths:
+            return self._judge(pooled, lengths, None)
+        rungs = torch.bucketize(lengths, lengths.new_tensor(self.lengths), right=True) - 1
+        logits = pooled.new_zeros(len(pooled), self.n_classes)
+        for rung in range(len(self.lengths)):
+            own = (rungs.clamp(min=0) == rung).nonzero().flatten()
+            if len(own):
+                logits[own] = self._judge(pooled[own], lengths[own], rung).to(logits)
+        return logits
+
+    def readout(self, pooled: Tensor, rung: int) -> Tensor:
+        """Logits (S, C) of sequences that are as long as a rung, from their means (S, features)."""
+        return self._judge(pooled, pooled.new_full((len(pooled),), self.lengths[rung]), rung)
+
+    def _judge(self, pooled: Tensor, lengths: Tensor, rung: int | None) -> Tensor:
+        """Logits of one rung, whose statistics learn in training."""
+        at = ... if rung is None else rung
+        mean, var, length = self.running_mean[at], self.running_var[at], self.running_length[at]
         if self.training:
-            self._update(pooled.detach(), lengths)
-        z = (pooled - self.running_mean) / (self.running_var + self.eps).sqrt()
+            self._update(pooled.detach(), lengths, mean, var, length, self.batches[at])
+        z = (pooled - mean) / (var + self.eps).sqrt()
         if self.pooling == "mean":
-            z = z * (lengths / self.running_length)[:, None]
-        return self.out_proj(z.to(self.out_proj.weight.dtype))
+            z = z * (lengths / length)[:, None]
+        z = z.to(self.out_proj.weight.dtype)
+        if rung is None:
+            return self.out_proj(z)
+        rows = slice(rung * self.n_classes, (rung + 1) * self.n_classes)
+        return functional.linear(z, self.out_proj.weight[rows], self.out_proj.bias[rows])
 
     @torch.no_grad()
-    def _update(self, pooled: Tensor, lengths: Tensor) -> None:
-        """Plain averages over the first batches, then exponential ones."""
-        self.batches += 1
-        weight = (1 / self.batches).clamp(min=1 / self.averaged_batches)
-        self.running_mean.lerp_(pooled.mean(0), weight)
-        self.running_var.lerp_((pooled - self.running_mean).square().mean(0), weight)
-        self.running_length.lerp_(lengths.mean(), weight)
+    def _update(
+        self,
+        pooled: Tensor,
+        lengths: Tensor,
+        mean: Tensor,
+        var: Tensor,
+        length: Tensor,
+        batches: Tensor,
+    ) -> None:
+        """Plain averages over the first batches, then exponential ones; in place."""
+        batches += 1
+        weight = (1 / batches).clamp(min=1 / self.averaged_batches)
+        mean.lerp_(pooled.mean(0).to(mean), weight)
+        var.lerp_((pooled - mean).square().mean(0).to(var), weight)
+        length.lerp_(lengths.mean().to(length), weight)
+
+
+def check_rungs(lengths: Sequence[int], pooling: Pooling) -> tuple[int, ...]:
+    """The rungs' lengths, if they are some.
+
+    Raises:
+        ValueError: not increasing multiples of each other, or not for mean pooling.
+    """
+    rungs = tuple(lengths)
+    if rungs and pooling != "mean":
+        raise ValueError(f"lengths: expected none with pooling {pooling!r}, got {rungs}")
+    if min(rungs, default=1) < 1 or any(b <= a or b % a for a, b in pairwise(rungs)):
+        raise ValueError(
+            f"lengths: expected increasing ones, each a multiple of the one before, got {rungs}"
+        )
+    return rungs

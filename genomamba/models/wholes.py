@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, overload
 
 import torch
@@ -125,13 +125,19 @@ class MambaForPretraining(nn.Module):
 
 
 class MambaForClassification(nn.Module):
-    """Sequence classification."""
+    """Sequence classification; arguments as ``ClassificationHead``'s."""
 
-    def __init__(self, config: MambaConfig, n_classes: int, pooling: Pooling = "mean") -> None:
+    def __init__(
+        self,
+        config: MambaConfig,
+        n_classes: int,
+        pooling: Pooling = "mean",
+        lengths: Sequence[int] = (),
+    ) -> None:
         super().__init__()
         self.config = config
         self.backbone = MambaBackbone(config)
-        self.head = ClassificationHead(config, n_classes, pooling)
+        self.head = ClassificationHead(config, n_classes, pooling, lengths)
 
     def forward(self, tokens: Tensor, seq_idx: Tensor | None = None) -> Tensor:
         """Logits of each sequence.
@@ -150,3 +156,31 @@ class MambaForClassification(nn.Module):
 
         parts = [part for part, _ in self.backbone.map_segments(tokens, part, seq_idx=seq_idx)]
         return self.head.classify(parts, tokens.shape, seq_idx, self.backbone.sequence_group)
+
+    def readouts(self, tokens: Tensor, restart: int) -> dict[int, Tensor]:
+        """Logits of all pieces of all rungs' lengths from ``restart`` up to L, in one pass.
+
+        The model restarts at every ``restart`` bases, and a longer piece is judged by the mean over
+        its restarted parts. So a batch of long windows teaches the judgement of short ones too,
+        each from its own beginning, at no more work.
+
+        Args:
+            tokens: (B, L) integers in [0, vocab_size).
+            restart: one of the head's ``lengths``; divides L.
+
+        Returns:
+            For each length l: (B L / l, n_classes), window after window and in order along each.
+        """
+        length = tokens.shape[1]
+        rows = tokens.reshape(-1, restart)
+        parts = [part for part, _ in self.backbone.map_segments(rows, self._part)]
+        means = torch.stack(parts).sum(0) / restart
+        found = {}
+        for rung, at in enumerate(self.head.lengths):
+            if restart <= at <= length:
+                pooled = means.unflatten(0, (-1, at // restart)).mean(1)
+                found[at] = self.head.readout(pooled, rung)
+        return found
+
+    def _part(self, hidden: Tensor, _: slice) -> Tensor:
+        return self.head.part(hidden)

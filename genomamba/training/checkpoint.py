@@ -153,7 +153,8 @@ def model_of(checkpoint: dict[str, Any], path: Path) -> nn.Module:
     config = MambaConfig.from_dict(meta["config"])
     model: nn.Module
     if meta["task"] == "classification":
-        model = MambaForClassification(config, len(meta["classes"]), meta["pooling"])
+        lengths = meta.get("readout_lengths", ())  # older checkpoints have none
+        model = MambaForClassification(config, len(meta["classes"]), meta["pooling"], lengths)
     else:
         model = MambaForPretraining(config)
     weights = {

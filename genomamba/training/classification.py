@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torch.distributed import ProcessGroup
@@ -16,11 +17,12 @@ from torchmetrics.classification import MulticlassAccuracy
 from genomamba.data.batch import Batch
 from genomamba.data.tokens import tokens
 from genomamba.models import MambaConfig, MambaForClassification
-from genomamba.models.heads import Pooling
+from genomamba.models.heads import Pooling, check_rungs
 from genomamba.training.checkpoint import META_KEY, check_classes
 from genomamba.training.sequence_parallel import examples_group
 from genomamba.training.task import OptimizerConfig, Task
 from genomamba_data_prep.atomic import atomic_file
+from genomamba_data_prep.errors import InputError
 
 
 def _metrics(n_classes: int, group: ProcessGroup | None) -> MetricCollection:
@@ -46,6 +48,17 @@ class ClassificationTask(Task):
         optimizer: how it learns.
         pooling: "mean" over a sequence's positions, or its "last" position.
         pretrained: a checkpoint whose backbone the training starts from.
+        readout_lengths: bases at which windows are judged, each length by a linear map of its own
+            (`genomamba.models.heads.ClassificationHead`), each a multiple of the one before; none
+            judges all lengths alike. In training a step draws one of those that windows fill, the
+            model restarts at every multiple of it, and all pieces of it and of the longer ones are
+            classified: with many short sequences in each long window, no length goes untrained.
+            The loss is the mean over the lengths. Validation windows are judged whole, and in
+            pieces from restarts at the shortest: ``valid/readout_loss`` is the mean over the
+            lengths, to choose a checkpoint by.
+
+    Raises:
+        ValueError: readout_lengths as `ClassificationHead` refuses them.
     """
 
     kind = "classification"
@@ -56,19 +69,33 @@ class ClassificationTask(Task):
         optimizer: OptimizerConfig = OptimizerConfig(),  # noqa: B008, frozen
         pooling: Pooling = "mean",
         pretrained: str | Path | None = None,
+        readout_lengths: tuple[int, ...] = (),
     ) -> None:
         super().__init__(backbone, optimizer, pretrained)
         self.pooling: Pooling = pooling
+        self.readout_lengths = check_rungs(readout_lengths, pooling)
         self.classes: tuple[str, ...] = ()
         self.metrics: MetricCollection | None = None
 
     def build(self) -> MambaForClassification:
         self.classes = self.trainer.datamodule.classes  # type: ignore[attr-defined]
-        self.metrics = _metrics(len(self.classes), examples_group(self.trainer))
-        return MambaForClassification(self.backbone, len(self.classes), self.pooling)
+        group = examples_group(self.trainer)
+        if self.readout_lengths and group is not None:
+            raise InputError(
+                "readout_lengths restart the model within a window, and the sequence-parallel "
+                "strategy cuts windows over GPUs",
+                fix="Train with another strategy, or without readout_lengths",
+            )
+        self.metrics = _metrics(len(self.classes), group)
+        return MambaForClassification(
+            self.backbone, len(self.classes), self.pooling, self.readout_lengths
+        )
 
     def record(self) -> dict[str, Any]:
-        return {"classes": list(self.classes), "pooling": self.pooling}
+        found: dict[str, Any] = {"classes": list(self.classes), "pooling": self.pooling}
+        if self.readout_lengths:
+            found["readout_lengths"] = list(self.readout_lengths)
+        return found
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
@@ -80,12 +107,53 @@ class ClassificationTask(Task):
         return self.model(tokens(batch.codes))
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
+        if self.readout_lengths:
+            return self._readout_step(batch)
         logits = self(batch)
         loss = functional.cross_entropy(logits.float(), batch.labels)
         accuracy = (logits.argmax(-1) == batch.labels).float().mean()
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
         self.log("train/accuracy", accuracy, prog_bar=True, batch_size=len(batch))
         return loss
+
+    def _readout_step(self, batch: Batch) -> Tensor:
+        """The mean loss over the lengths that a restart, drawn anew each step, allows."""
+        filled = self._filled(batch)
+        # StepSeed has seeded the generator, so that the draw is a function of the step.
+        restart = filled[int(torch.randint(len(filled), ()))]
+        losses, accuracies = self._readouts(batch, restart)
+        loss = torch.stack([*losses.values()]).mean()
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
+        self.log("train/restart", float(restart), batch_size=len(batch))
+        # The longest pieces, which every restart has: Lightning logs old values of what has none.
+        self.log("train/accuracy", accuracies[max(accuracies)], batch_size=len(batch))
+        return loss
+
+    def _filled(self, batch: Batch) -> list[int]:
+        """The readout lengths that windows can be cut into.
+
+        Raises:
+            InputError: none.
+        """
+        length = batch.codes.shape[1]
+        filled = [rung for rung in self.readout_lengths if length % rung == 0]
+        if not filled:
+            raise InputError(
+                f"training windows of {length} bases: expected a multiple of the first of "
+                f"readout_lengths, {', '.join(map(str, self.readout_lengths))}",
+                fix="Change data.init_args.length (and length_warmup), or readout_lengths",
+            )
+        return filled
+
+    def _readouts(self, batch: Batch, restart: int) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
+        """The loss and the accuracy at each length."""
+        assert isinstance(self.model, MambaForClassification)
+        losses, accuracies = {}, {}
+        for at, logits in self.model.readouts(tokens(batch.codes), restart).items():
+            labels = batch.labels.repeat_interleave(batch.codes.shape[1] // at)
+            losses[at] = functional.cross_entropy(logits.float(), labels)
+            accuracies[at] = (logits.argmax(-1) == labels).float().mean()
+        return losses, accuracies
 
     def _evaluate(self, batch: Batch, stage: str) -> None:
         assert self.metrics is not None
@@ -122,6 +190,13 @@ class ClassificationTask(Task):
 
     def validation_step(self, batch: Batch, *_: Any) -> None:
         self._evaluate(batch, "valid")
+        if self.readout_lengths:
+            losses, accuracies = self._readouts(batch, self._filled(batch)[0])
+            options: dict[str, Any] = {"batch_size": len(batch), "sync_dist": True}
+            self.log("valid/readout_loss", torch.stack([*losses.values()]).mean(), **options)
+            for at in losses:
+                self.log(f"valid/loss/{at}", losses[at], **options)
+                self.log(f"valid/accuracy/{at}", accuracies[at], **options)
 
     def on_validation_epoch_end(self) -> None:
         self._report("valid")

@@ -70,6 +70,50 @@ def test_windows_are_of_the_split_and_equal_a_class(path: Path, option: str) -> 
     ]
 
 
+def test_windows_apart_share_no_base_and_are_equal_a_class(path: Path) -> None:
+    manifest = read_manifest(draw(path, "--apart"), SpeciesSet.read(path))
+    rows = manifest.table.to_pylist()
+    counts = Counter(row["species"] for row in rows)
+    assert set(counts.values()) == {26}  # 2 records of 800 bases, 13 windows each; all are wanted
+    assert {row["record"] for row in rows} == {"chr2", "chr3"}
+    assert {row["start"] % 60 for row in rows} == {0}
+    assert len({(row["species"], row["record"], row["start"]) for row in rows}) == len(rows)
+    assert [row["label"] for row in rows] == [i % 3 for i in range(len(rows))]
+    few = read_manifest(draw(path, "--apart", "--windows", "20", "--force")).table.to_pylist()
+    assert Counter(row["species"] for row in few) == dict.fromkeys(counts, 6)
+    assert {str(row) for row in few} < {str(row) for row in rows}
+
+
+def test_windows_apart_say_so_and_others_do_not(path: Path) -> None:
+    """So that manifests drawn before there was the option keep their hashes."""
+    for options, named in (([], False), (["--apart", "--force"], True)):
+        content = pq.read_metadata(draw(path, *options)).metadata[METADATA_KEY]
+        assert (b'"apart"' in content) == named
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--reverse-complement"], "--apart lays windows on the FASTA's strand"),
+        (["--windows", "2"], "expected at least a window a species, 3, got 2"),
+        (["--split", "valid"], "the split has no interval"),
+    ],
+)
+def test_windows_apart_that_cannot_be(path: Path, options: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        draw(path, "--apart", *options)
+
+
+def test_windows_apart_of_intervals_that_overlap(path: Path) -> None:
+    bed = path.parent / "overlap.bed"
+    bed.write_text("chr2\t0\t400\ttest\nchr2\t150\t700\ttest\n")
+    given = [argument for s in GENOMES for argument in ("--intervals", f"{s}={bed}")]
+    output = str(path.parent / "splits.tsv")
+    prepare(["split", str(path), *given, "--output", output, "--force"])
+    starts = sorted(read_manifest(draw(path, "--apart")).table.to_pydict()["start"])
+    assert starts == [60 * window for window in range(11) for _ in GENOMES]
+
+
 def test_the_reader_gives_the_rows_letters(path: Path) -> None:
     species_set = SpeciesSet.read(path)
     manifest = read_manifest(draw(path, "--reverse-complement"), species_set)

@@ -144,3 +144,66 @@ def test_a_small_shift_of_word_frequencies_is_learned_in_tens_of_steps() -> None
     tokens, labels = draw(200)
     accuracy = (model.eval()(tokens).argmax(-1) == labels).float().mean()
     assert accuracy > 0.9
+
+
+def rungs(config: MambaConfig) -> MambaForClassification:
+    """A trained model of two rungs, 8 and 32 bases."""
+    model = MambaForClassification(config, 3, lengths=(8, 32)).double()
+    for restart in (8, 32, 8):
+        model.readouts(torch.randint(0, 5, (4, 32)), restart)
+    torch.nn.init.normal_(model.head.out_proj.weight)
+    return model.eval()
+
+
+def test_readouts_are_the_model_on_the_pieces(config: MambaConfig) -> None:
+    model = rungs(config)
+    tokens = torch.randint(0, 5, (3, 64))
+    found = model.readouts(tokens, 8)
+    assert {length: tuple(logits.shape) for length, logits in found.items()} == {
+        8: (24, 3),
+        32: (6, 3),
+    }
+    alone = torch.cat([model(piece[None]) for piece in tokens.reshape(-1, 8)])
+    torch.testing.assert_close(found[8], alone, rtol=1e-9, atol=1e-11)
+    # From restarts, a longer piece is judged by the mean over its parts: each starts afresh.
+    seq_idx = torch.arange(8).repeat_interleave(8).expand(3, -1).contiguous().int()
+    hidden = model.backbone(tokens, seq_idx=seq_idx)
+    means = model.head.part(hidden.reshape(6, 32, -1)) / 32
+    torch.testing.assert_close(found[32], model.head.readout(means, 1), rtol=1e-9, atol=1e-11)
+    whole = model.readouts(tokens, 32)
+    assert list(whole) == [32]
+    alone = torch.cat([model(piece[None]) for piece in tokens.reshape(-1, 32)])
+    torch.testing.assert_close(whole[32], alone, rtol=1e-9, atol=1e-11)
+
+
+def test_a_sequence_is_judged_by_the_longest_rung_that_it_fills(config: MambaConfig) -> None:
+    model = rungs(config)
+    tokens = torch.randint(0, 5, (2, 50))
+    before = {length: model(tokens[:, :length]) for length in (5, 8, 31, 32, 50)}
+    with torch.no_grad():
+        model.head.out_proj.weight[3:] *= 2.0  # of the rung of 32
+        model.head.out_proj.bias[3:] += 1.0
+    for length, logits in before.items():
+        expected = 2 * logits + 1 if length >= 32 else logits
+        torch.testing.assert_close(model(tokens[:, :length]), expected, rtol=1e-9, atol=1e-11)
+    seq_idx = torch.zeros(1, 50, dtype=torch.int32)
+    seq_idx[0, 40:] = 1
+    packed = torch.cat([model(tokens[:1, :40]), model(tokens[:1, 40:])])
+    torch.testing.assert_close(model(tokens[:1], seq_idx), packed, rtol=1e-9, atol=1e-11)
+
+
+def test_each_rung_has_statistics_of_its_own(config: MambaConfig) -> None:
+    model = rungs(config)
+    assert model.head.running_length.tolist() == [8.0, 32.0]
+    assert model.head.batches.tolist() == [2, 3]
+    assert not torch.equal(model.head.running_var[0], model.head.running_var[1])
+
+
+@pytest.mark.parametrize("lengths", [(8, 20), (8, 8), (32, 8), (0, 8)])
+def test_lengths_that_are_no_rungs_are_refused(
+    config: MambaConfig, lengths: tuple[int, ...]
+) -> None:
+    with pytest.raises(ValueError, match="lengths: expected increasing ones, each a multiple"):
+        MambaForClassification(config, 3, lengths=lengths)
+    with pytest.raises(ValueError, match="lengths: expected none with pooling 'last'"):
+        MambaForClassification(config, 3, "last", lengths)

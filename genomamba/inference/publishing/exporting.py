@@ -77,6 +77,8 @@ def _export_safetensors(folder: Path, weights: dict[str, torch.Tensor], record: 
 def _export_hf(folder: Path, weights: dict[str, torch.Tensor], record: Any) -> None:
     config, task = MambaConfig.from_dict(record["config"]), record["task"]
     _check_mamba(config)
+    if record.get("readout_lengths"):
+        raise ValueError("it judges each of several lengths by a map of its own, expected one map")
     model, classifier = huggingface.weights_out(weights, config, task)
     save_file(model, folder / WEIGHTS, metadata={"format": "pt"})
     dtype = str(weights["backbone.embedding.weight"].dtype).removeprefix("torch.")

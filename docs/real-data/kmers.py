@@ -1,0 +1,116 @@
+"""k-mer baselines on the very windows of frozen manifests, as JSON.
+
+    python docs/real-data/kmers.py set.tsv --splits splits.tsv --manifest test-*.parquet \\
+        --output kmers.json
+
+Shrinkage LDA on square roots of strand-symmetric 4-mer and 6-mer frequencies, fitted at each length
+to windows of that length from the train split, every half length: the audit's classifier and
+training windows (`genomamba prepare audit`), on other test windows. Intervals are over the loci of
+`genomamba evaluate`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from genomamba.inference.evaluate_metrics import window_loci
+from genomamba_data_prep import splits as splits_file
+from genomamba_data_prep.atomic import atomic_file
+from genomamba_data_prep.audit.accuracy import score
+from genomamba_data_prep.audit.classifiers import predict_lda
+from genomamba_data_prep.audit.features import LONGEST_K, read_features
+from genomamba_data_prep.audit.windows import AuditWindows, choose_windows
+from genomamba_data_prep.errors import InputError
+from genomamba_data_prep.kmers import shorter_classes
+from genomamba_data_prep.manifest_windows import check_held_out
+from genomamba_data_prep.manifests import Manifest, read_manifest
+from genomamba_data_prep.progress import Progress
+from genomamba_data_prep.species_set import SpeciesSet
+from genomamba_data_prep.splits import Interval, Splits
+
+KS = (4, 6)
+
+
+def places(manifest: Manifest) -> AuditWindows:
+    """A manifest's windows as the audit reads them: an interval each."""
+    rows = manifest.table.to_pylist()
+    if {row["strand"] for row in rows} - {"+"}:
+        raise InputError("the baselines read the FASTA's strand only", file=manifest.path)
+    own = [Interval(r["species"], r["record"], r["start"], r["end"], "test") for r in rows]
+    starts = np.array([row["start"] for row in rows])
+    nowhere = np.zeros(len(rows), dtype=np.int64)
+    length, labels = manifest.length, manifest.labels
+    return AuditWindows(length, labels, np.arange(len(rows)), starts, nowhere, own, 0)
+
+
+def baselines(
+    species_set: SpeciesSet, splits: Splits, manifest: Manifest, args: argparse.Namespace
+) -> dict[str, Any]:
+    """Accuracy and interval of each k."""
+    check_held_out(manifest, splits)
+    intervals = splits.intervals("train")
+    length, n_classes = manifest.length, len(species_set.classes)
+    train = choose_windows(
+        species_set,
+        intervals,
+        length,
+        step=max(1, length // 2),
+        locus_size=max(interval.end - interval.start for interval in intervals),
+        windows=args.train_windows,
+        seed=args.seed,
+        max_n_fraction=0.1,
+    )
+    test = places(manifest)
+    with Progress(f"{length} bases", (len(train) + len(test)) * length) as progress:
+        seen = [read_features(species_set, windows, progress).kmers for windows in (train, test)]
+    loci = window_loci(manifest, args.locus)
+    found: dict[str, Any] = {"train_windows": len(train), "test_windows": len(test)}
+    for k in KS:
+        shares = shorter_classes(LONGEST_K, k).astype(np.float32)
+        fitted, asked = (np.sqrt(own @ shares if k < LONGEST_K else own) for own in seen)
+        (predicted,) = predict_lda(fitted, train.label, [asked], n_classes, args.seed)
+        result = score(predicted, manifest.labels, loci, n_classes, args.seed)
+        found[f"{k}-mer LDA"] = {
+            "accuracy": result.accuracy,
+            "low": result.low,
+            "high": result.high,
+            "recall": dict(zip(species_set.classes, result.recall, strict=True)),
+        }
+        print(f"{length}\t{k}-mer LDA\t{result.accuracy:.4f}", file=sys.stderr)
+    return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("species_set", type=Path, metavar="TSV")
+    parser.add_argument("--splits", type=Path, required=True, metavar="TSV")
+    parser.add_argument("--manifest", type=Path, nargs="+", required=True, metavar="PARQUET")
+    parser.add_argument("--output", type=Path, required=True, metavar="JSON")
+    parser.add_argument(
+        "--train-windows", type=int, default=32768, help="at most, over all species"
+    )
+    parser.add_argument("--locus", type=int, help="as in `genomamba evaluate`")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    try:
+        species_set = SpeciesSet.read(args.species_set)
+        splits = splits_file.read(args.splits, species_set)
+        manifests = [read_manifest(path, species_set) for path in args.manifest]
+        manifests.sort(key=lambda manifest: manifest.length)
+        found = {str(m.length): baselines(species_set, splits, m, args) for m in manifests}
+        with atomic_file(args.output) as path:
+            path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    except InputError as error:
+        print(f"kmers: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
