@@ -2,9 +2,10 @@
 
     python benchmarks/record_result.py runs/induction --output results/induction.json
 
-All it says is read from the run's folder: commands.jsonl (commands, commits, hardware, seed) and
-test.json (the metrics). Commands that continued the run are in it too. A commit that ends with
-"-dirty" had changed files: commit before a run that is to be published.
+All it says is read from the run's folder: commands.jsonl (commands, commits, hardware, seed),
+test.json (the metrics) and metrics.csv (accuracy by step). Commands that continued the run are in
+it too. A commit that ends with "-dirty" had changed files: commit before a run that is to be
+published.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from genomamba.training.metrics_csv import read_metrics
 from genomamba.training.run_log import COMMANDS
 from genomamba_data_prep.atomic import atomic_file
 from genomamba_data_prep.errors import InputError
 
 TEST = "test.json"
+STEPS = 24  # of the curve by step
 
 
 def result(run: Path) -> dict[str, Any]:
@@ -30,7 +33,7 @@ def result(run: Path) -> dict[str, Any]:
     """
     begun, ends = _lines(run / COMMANDS)
     fits = [line for line in begun if line["subcommand"] == "fit"]
-    if not fits or begun[-1]["subcommand"] != "test":
+    if not fits or begun[-1]["subcommand"] not in ("test", "evaluate"):
         raise InputError(
             "expected a run that was trained and whose last command was `genomamba test`",
             file=run / COMMANDS,
@@ -46,9 +49,27 @@ def result(run: Path) -> dict[str, Any]:
         "seed": fits[0]["seed"],
         "tokens": training["tokens"],
         "seconds": round(training["seconds"], 1),
-        "metrics": {**metrics, "training": training},
+        "metrics": {**metrics, "training": training, "accuracy_by_step": _by_step(run)},
         "ended_by": training["ended_by"],
     }
+
+
+def write_result(run: Path, output: Path, command: str | None = None) -> dict[str, Any]:
+    """Writes a run's results file and returns its content.
+
+    Args:
+        run: the run's folder.
+        output: the file.
+        command: that ran the commands in the folder's log; those by default.
+
+    Raises:
+        InputError: as ``result``.
+    """
+    content = result(run) | ({} if command is None else {"command": command})
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_file(output) as path:
+        path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    return content
 
 
 def _lines(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -61,6 +82,17 @@ def _lines(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         ) from error
     begun = [line for line in lines if "command" in line]
     return begun, [line for line in lines if "command" not in line]
+
+
+def _by_step(run: Path) -> dict[int, float]:
+    """Accuracy on the validation set after so many steps, ``STEPS`` times at most and the last."""
+    found = [
+        (step + 1, value)
+        for step, metric, value in read_metrics(run / "metrics.csv")
+        if metric == "valid/accuracy"
+    ]
+    every = max(1, -(-len(found) // STEPS))
+    return dict(found[::every] + found[-1:])
 
 
 def _training(ends: list[dict[str, Any]], run: Path) -> dict[str, Any]:
@@ -95,9 +127,7 @@ def main() -> int:
     parser.add_argument("--output", type=Path, required=True, metavar="JSON")
     args = parser.parse_args()
     try:
-        content = result(args.run)
-        with atomic_file(args.output) as path:
-            path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        content = write_result(args.run, args.output)
     except InputError as error:
         print(f"record_result: error: {error}", file=sys.stderr)
         return 2

@@ -18,17 +18,24 @@ import matplotlib as mpl
 from genomamba_data_prep.atomic import atomic_file
 
 ROOT = Path(__file__).parents[1]
+STYLES: tuple[dict[str, Any], ...] = (
+    {"marker": "o", "color": "#0072b2"},
+    {"marker": "x", "color": "#d55e00", "linestyle": "--"},
+)
 COLUMNS = ("command", "commit", "hardware", "seed", "tokens", "seconds")
 
 
-def draw(name: str, points: dict[int, float], output: Path) -> None:
-    """Accuracy against length."""
+def draw(name: str, curves: dict[str, dict[int, float]], output: Path) -> None:
+    """Accuracy against length, a curve or the model's beside the optimum's."""
     mpl.use("svg")
     mpl.rcParams["svg.hashsalt"] = name  # the same file from the same figures
     import matplotlib.pyplot as plt
 
     figure, axis = plt.subplots(figsize=(7, 3.5), layout="constrained")
-    axis.plot(list(points), list(points.values()), marker="o", color="#0072b2")
+    for (label, points), style in zip(curves.items(), STYLES, strict=False):
+        axis.plot(list(points), list(points.values()), label=label, **style)
+    if len(curves) > 1:
+        axis.legend()
     axis.set_xscale("log", base=2)
     axis.set(xlabel="length (tokens)", ylabel="accuracy", ylim=(0, 1.05), title=name)
     axis.grid(alpha=0.3)
@@ -52,12 +59,25 @@ def _figures(name: str, content: dict[str, Any], plots: Path) -> str:
     if "accuracy_by_length" not in metrics:
         return f"Accuracy {metrics['accuracy']:.4f} of {metrics['examples']} examples.\n"
     found = metrics["accuracy_by_length"]
-    draw(name, {int(k): v["accuracy"] for k, v in found.items()}, plots / f"{name}.svg")
-    rows = "\n".join(f"| {k} | {v['accuracy']:.4f} | {v['examples']} |" for k, v in found.items())
-    return (
-        f"![accuracy by length](results/{name}.svg)\n\n"
-        f"| length | accuracy | examples |\n|--:|--:|--:|\n{rows}\n"
-    )
+    has_optimum = all("optimum" in value for value in found.values())
+    columns = ["accuracy", "optimum"] if has_optimum else ["accuracy"]
+    curves = {c: {int(k): value[c] for k, value in found.items()} for c in columns}
+    draw(name, curves, plots / f"{name}.svg")
+    table = [f"| length | {' | '.join(columns)} | examples |", "|--:" * (len(columns) + 2) + "|"]
+    for length, value in found.items():
+        figures = " | ".join(f"{value[column]:.4f}" for column in columns)
+        table.append(f"| {length} | {figures} | {value['examples']} |")
+    rows = "\n".join(table)
+    return f"![accuracy by length](results/{name}.svg)\n\n{rows}\n{_by_step(metrics)}"
+
+
+def _by_step(metrics: dict[str, Any]) -> str:
+    """The accuracy on the validation set as training went on."""
+    found = metrics.get("accuracy_by_step")
+    if not found:
+        return ""
+    rows = "\n".join(f"| {step} | {accuracy:.4f} |" for step, accuracy in found.items())
+    return f"\n| step | validation accuracy |\n|--:|--:|\n{rows}\n"
 
 
 def main() -> None:

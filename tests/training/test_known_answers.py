@@ -10,14 +10,33 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from genomamba.cli import main
 from genomamba.data.known_answers import Draw, InductionHeads, SelectiveCopying
+from genomamba.data.known_answers_datamodule import KnownAnswersLoader
 from genomamba.training import run_log
+from genomamba.training.metrics_csv import read_metrics
+from genomamba_data_prep.windows import Stream
 
 
 def examples(task, numbers, length, seed=3):
     return task.examples(Draw(seed, np.array(numbers, dtype=np.int64), 0), length)
+
+
+def test_threads_draw_the_same_batches_in_the_same_order() -> None:
+    batches = [[0, 1], [2, 3], [4], [5, 6], [7]]
+    here, ahead = (
+        KnownAnswersLoader(
+            InductionHeads(), batches, seed=3, stream=Stream.TEST, length=40, threads=threads
+        )
+        for threads in (0, 2)
+    )
+    pairs = list(zip(here, ahead, strict=True))
+    assert [len(a) for a, _ in pairs] == [2, 2, 1, 2, 1]
+    for a, b in pairs:
+        assert torch.equal(a.tokens, b.tokens)
+        assert torch.equal(a.answers, b.answers)
 
 
 @pytest.mark.parametrize("task", [InductionHeads(), SelectiveCopying()])
@@ -60,6 +79,10 @@ def test_induction_is_learnt_and_holds_at_four_times_the_length(
     assert found["training"]["ended_by"] == "convergence"
     assert found["training"]["steps"] < 3000
     assert found["accuracy_by_length"]["64"]["accuracy"] >= 0.95
+    written = read_metrics("r/metrics.csv")
+    for metric in ("train/loss", "train/accuracy", "train/learning_rate"):
+        steps = [step for step, name, _ in written if name == metric]
+        assert steps == list(range(49, found["training"]["steps"], 50))  # log_every_n_steps
     assert main(["fit", *configs, "--ckpt_path", "last", "--data.init_args.seed", "1"]) == 2
     check_results_file(found, configs)
 
@@ -75,6 +98,9 @@ def check_results_file(tested: dict, configs: list[str]) -> None:
     assert result["command"].endswith(f"genomamba test {given} --ckpt_path last")
     assert result["tokens"] == tested["training"]["steps"] * 16 * 16
     assert result["seconds"] == round(tested["training"]["seconds"], 1)
+    by_step = result["metrics"].pop("accuracy_by_step")
+    assert list(by_step)[-1] == str(tested["training"]["steps"])
+    assert by_step[str(tested["training"]["steps"])] == 1.0
     assert result["metrics"] == tested
     assert result["ended_by"] == "convergence"
     assert result["seed"] == 0
