@@ -25,8 +25,8 @@ STYLES: tuple[dict[str, Any], ...] = (
 COLUMNS = ("command", "commit", "hardware", "seed", "tokens", "seconds")
 
 
-def draw(name: str, curves: dict[str, dict[int, float]], output: Path) -> None:
-    """Accuracy against length, a curve or the model's beside the optimum's."""
+def draw(name: str, curves: dict[str, dict[int, float]], output: Path, by: str) -> None:
+    """Accuracy against length or step: a curve, or the model's beside the optimum's."""
     mpl.use("svg")
     mpl.rcParams["svg.hashsalt"] = name  # the same file from the same figures
     import matplotlib.pyplot as plt
@@ -36,8 +36,9 @@ def draw(name: str, curves: dict[str, dict[int, float]], output: Path) -> None:
         axis.plot(list(points), list(points.values()), label=label, **style)
     if len(curves) > 1:
         axis.legend()
-    axis.set_xscale("log", base=2)
-    axis.set(xlabel="length (tokens)", ylabel="accuracy", ylim=(0, 1.05), title=name)
+    if by == "length (tokens)":
+        axis.set_xscale("log", base=2)
+    axis.set(xlabel=by, ylabel="accuracy", ylim=(0, 1.05), title=name)
     axis.grid(alpha=0.3)
     figure.savefig(output, metadata={"Date": None})
     plt.close(figure)
@@ -62,13 +63,17 @@ def _figures(name: str, content: dict[str, Any], plots: Path) -> str:
     has_optimum = all("optimum" in value for value in found.values())
     columns = ["accuracy", "optimum"] if has_optimum else ["accuracy"]
     curves = {c: {int(k): value[c] for k, value in found.items()} for c in columns}
-    draw(name, curves, plots / f"{name}.svg")
+    steps, by = metrics.get("accuracy_by_step"), "length (tokens)"
+    if len(found) == 1 and steps:  # nothing to see by length
+        curves = {"validation": {int(k): value for k, value in steps.items()}}
+        by = "training step"
+    draw(name, curves, plots / f"{name}.svg", by)
     table = [f"| length | {' | '.join(columns)} | examples |", "|--:" * (len(columns) + 2) + "|"]
     for length, value in found.items():
         figures = " | ".join(f"{value[column]:.4f}" for column in columns)
         table.append(f"| {length} | {figures} | {value['examples']} |")
     rows = "\n".join(table)
-    return f"![accuracy by length](results/{name}.svg)\n\n{rows}\n{_by_step(metrics)}"
+    return f"![accuracy](results/{name}.svg)\n\n{rows}\n{_by_step(metrics)}"
 
 
 def _by_step(metrics: dict[str, Any]) -> str:

@@ -16,6 +16,7 @@ from genomamba.cli import main
 from genomamba.data.known_answers import Draw, InductionHeads, SelectiveCopying
 from genomamba.data.known_answers_datamodule import KnownAnswersLoader
 from genomamba.training import run_log
+from genomamba.training import task as training_task
 from genomamba.training.metrics_csv import read_metrics
 from genomamba_data_prep.windows import Stream
 
@@ -79,12 +80,27 @@ def test_induction_is_learnt_and_holds_at_four_times_the_length(
     assert found["training"]["ended_by"] == "convergence"
     assert found["training"]["steps"] < 3000
     assert found["accuracy_by_length"]["64"]["accuracy"] >= 0.95
-    written = read_metrics("r/metrics.csv")
-    for metric in ("train/loss", "train/accuracy", "train/learning_rate"):
-        steps = [step for step, name, _ in written if name == metric]
-        assert steps == list(range(49, found["training"]["steps"], 50))  # log_every_n_steps
     assert main(["fit", *configs, "--ckpt_path", "last", "--data.init_args.seed", "1"]) == 2
     check_results_file(found, configs)
+
+
+def test_what_is_written_is_of_its_own_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Values are logged where they are read; the file is the same as if they always were."""
+    monkeypatch.chdir(tmp_path)
+    names = ("tasks/induction", "tasks/induction_tiny")
+    configs = [part for name in names for part in ("--config", name)]
+    short = ["--trainer.max_steps", "9", "--trainer.val_check_interval", "9"]
+    short += ["--trainer.log_every_n_steps", "3", "--model.init_args.optimizer.warmup_fraction=1"]
+    written = []
+    for seconds in (0.0, 1e9):
+        monkeypatch.setattr(training_task, "SECONDS_BETWEEN_VALUES", seconds)
+        assert main(["fit", *configs, *short, "--run", str(seconds)]) == 0
+        written.append(read_metrics(f"{seconds}/metrics.csv"))
+    assert written[0] == written[1]
+    for metric in ("train/loss", "train/accuracy", "train/learning_rate"):
+        assert [step for step, name, _ in written[1] if name == metric] == [2, 5, 8]
 
 
 def check_results_file(tested: dict, configs: list[str]) -> None:
