@@ -4,11 +4,12 @@
     python benchmarks/record_result.py runs/five.run --evaluation runs/five.test.json \\
         --baselines runs/five.kmers.json --output results/distant_five.json
 
-All it says is read from the run's folder: commands.jsonl (commands, commits, hardware, seed) and
-test.json, which ``genomamba test`` wrote (the metrics). With --evaluation the metrics are those of
-``genomamba evaluate`` on frozen manifests, with --baselines beside them those that
-docs/real-data/kmers.py found on the same windows. Commands that continued the run are in it too. A
-commit that ends with "-dirty" had changed files: commit before a run that is to be published.
+All it says is read from the run's folder: commands.jsonl (commands, commits, hardware, seed),
+metrics.csv (accuracy by step) and test.json, which ``genomamba test`` wrote (the metrics). With
+--evaluation the metrics are those of ``genomamba evaluate`` on frozen manifests, with --baselines
+beside them those that docs/real-data/kmers.py found on the same windows. Commands that continued
+the run are in it too. A commit that ends with "-dirty" had changed files: commit before a run that
+is to be published.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from genomamba.training.metrics_csv import read_metrics
 from genomamba.training.run_log import COMMANDS
 from genomamba_data_prep.atomic import atomic_file
 from genomamba_data_prep.errors import InputError
 
 TEST = "test.json"
+STEPS = 24  # of the curve by step
 
 
 def result(
@@ -37,7 +40,8 @@ def result(
     """
     begun, ends = _lines(run / COMMANDS)
     fits = [line for line in begun if line["subcommand"] == "fit"]
-    if not fits or (evaluation is None and begun[-1]["subcommand"] != "test"):
+    tested = evaluation is not None or begun[-1]["subcommand"] in ("test", "evaluate")
+    if not fits or not tested:
         raise InputError(
             "expected a run that was trained and whose last command was `genomamba test`",
             file=run / COMMANDS,
@@ -56,7 +60,7 @@ def result(
         "seed": fits[0]["seed"],
         "tokens": training["tokens"],
         "seconds": round(training["seconds"], 1),
-        "metrics": {**metrics, "training": training},
+        "metrics": {**metrics, "training": training, "accuracy_by_step": _by_step(run)},
         "ended_by": training["ended_by"],
     }
 
@@ -90,6 +94,33 @@ def _evaluated(evaluation: Path, baselines: Path | None) -> dict[str, Any]:
     return found
 
 
+def write_result(
+    run: Path,
+    output: Path,
+    command: str | None = None,
+    evaluation: Path | None = None,
+    baselines: Path | None = None,
+) -> dict[str, Any]:
+    """Writes a run's results file and returns its content.
+
+    Args:
+        run: the run's folder.
+        output: the file.
+        command: that ran the commands in the folder's log; those by default.
+        evaluation: the JSON of ``genomamba evaluate``, instead of the run's test.json.
+        baselines: the JSON of docs/real-data/kmers.py on the evaluation's windows.
+
+    Raises:
+        InputError: as ``result``.
+    """
+    content = result(run, evaluation, baselines)
+    content |= {} if command is None else {"command": command}
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_file(output) as path:
+        path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    return content
+
+
 def _lines(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Those of commands that began, and of trainings that ended."""
     try:
@@ -100,6 +131,17 @@ def _lines(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         ) from error
     begun = [line for line in lines if "command" in line]
     return begun, [line for line in lines if "command" not in line]
+
+
+def _by_step(run: Path) -> dict[int, float]:
+    """Accuracy on the validation set after so many steps, ``STEPS`` times at most and the last."""
+    found = [
+        (step + 1, value)
+        for step, metric, value in read_metrics(run / "metrics.csv")
+        if metric == "valid/accuracy"
+    ]
+    every = max(1, -(-len(found) // STEPS))
+    return dict(found[::every] + found[-1:])
 
 
 def _training(ends: list[dict[str, Any]], run: Path) -> dict[str, Any]:
@@ -138,9 +180,9 @@ def main() -> int:
     if args.baselines is not None and args.evaluation is None:
         parser.error("--baselines stand beside an --evaluation")
     try:
-        content = result(args.run, args.evaluation, args.baselines)
-        with atomic_file(args.output) as path:
-            path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        content = write_result(
+            args.run, args.output, evaluation=args.evaluation, baselines=args.baselines
+        )
     except InputError as error:
         print(f"record_result: error: {error}", file=sys.stderr)
         return 2

@@ -19,38 +19,46 @@ from genomamba_data_prep.atomic import atomic_file
 
 ROOT = Path(__file__).parents[1]
 COLUMNS = ("command", "commit", "hardware", "seed", "tokens", "seconds")
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
+Curve = dict[int, dict[str, Any]]  # length or step: accuracy, and low and high where known
 
 
-def draw(name: str, found: dict[str, Any], output: Path) -> None:
-    """Accuracy against length with its intervals, where there are any, and the baselines."""
+def draw(name: str, curves: dict[str, Curve], output: Path, by: str) -> None:
+    """Accuracy against length or step with its intervals; the first curve is the model's."""
     mpl.use("svg")
     mpl.rcParams["svg.hashsalt"] = name  # the same file from the same figures
     import matplotlib.pyplot as plt
 
     figure, axis = plt.subplots(figsize=(7, 3.5), layout="constrained")
-    lengths = [int(length) for length in found]
-    accuracy = [row["accuracy"] for row in found.values()]
-    axis.plot(lengths, accuracy, marker="o", color="#0072b2", label="model")
-    if all(row.get("low") is not None for row in found.values()):
-        low, high = ([row[end] for row in found.values()] for end in ("low", "high"))
-        axis.fill_between(lengths, low, high, color="#0072b2", alpha=0.15, linewidth=0)
-    others = baselines(found)
-    for other, color in zip(others, ("#d55e00", "#009e73", "#cc79a7"), strict=False):
-        values = [row["baselines"][other]["accuracy"] for row in found.values()]
-        axis.plot(lengths, values, marker="s", linestyle="--", color=color, label=other)
-    if others:
+    for i, (label, curve) in enumerate(curves.items()):
+        marker, line = ("o", "-") if i == 0 else ("x", "--")
+        values = [row["accuracy"] for row in curve.values()]
+        color = COLORS[i % len(COLORS)]
+        axis.plot(list(curve), values, marker=marker, linestyle=line, color=color, label=label)
+        if i == 0 and all(row.get("low") is not None for row in curve.values()):
+            low, high = ([row[end] for row in curve.values()] for end in ("low", "high"))
+            axis.fill_between(list(curve), low, high, color=color, alpha=0.15, linewidth=0)
+    if len(curves) > 1:
         axis.legend(loc="lower right")
-    axis.set_xscale("log", base=2)
-    axis.set(xlabel="length (tokens)", ylabel="accuracy", ylim=(0, 1.05), title=name)
+    if by == "length (tokens)":
+        axis.set_xscale("log", base=2)
+    axis.set(xlabel=by, ylabel="accuracy", ylim=(0, 1.05), title=name)
     axis.grid(alpha=0.3)
     figure.savefig(output, metadata={"Date": None})
     plt.close(figure)
 
 
-def baselines(found: dict[str, Any]) -> list[str]:
-    """Names of those that stand beside the model at every length."""
-    rows = [row.get("baselines", {}) for row in found.values()]
-    return [name for name in rows[0] if all(name in row for row in rows)]
+def by_length(found: dict[str, Any]) -> dict[str, Curve]:
+    """The model's accuracy, and what stands beside it at every length: optimum and baselines."""
+    rows = {int(length): row for length, row in found.items()}
+    curves = {"accuracy": rows}
+    if all("optimum" in row for row in rows.values()):
+        curves["optimum"] = {n: {"accuracy": row["optimum"]} for n, row in rows.items()}
+    beside = [row.get("baselines", {}) for row in rows.values()]
+    for other in beside[0]:
+        if all(other in row for row in beside):
+            curves[other] = {n: row["baselines"][other] for n, row in rows.items()}
+    return curves
 
 
 def with_interval(row: dict[str, Any]) -> str:
@@ -75,19 +83,28 @@ def _figures(name: str, content: dict[str, Any], plots: Path) -> str:
     metrics = content["metrics"]
     if "accuracy_by_length" not in metrics:
         return f"Accuracy {metrics['accuracy']:.4f} of {metrics['examples']} examples.\n"
-    found = metrics["accuracy_by_length"]
-    draw(name, found, plots / f"{name}.svg")
-    others = baselines(found)
-    head = "".join(f" {other} |" for other in others)
-    rows = []
+    found, steps = metrics["accuracy_by_length"], metrics.get("accuracy_by_step")
+    curves = by_length(found)
+    if len(found) == 1 and steps:  # nothing to see by length
+        validation = {int(step): {"accuracy": value} for step, value in steps.items()}
+        draw(name, {"validation": validation}, plots / f"{name}.svg", "training step")
+    else:
+        draw(name, curves, plots / f"{name}.svg", "length (tokens)")
+    table = [f"| length | {' | '.join(curves)} | examples |", "|--:" * (len(curves) + 2) + "|"]
     for length, row in found.items():
-        beside = "".join(f" {with_interval(row['baselines'][other])} |" for other in others)
-        rows.append(f"| {length} | {with_interval(row)} |{beside} {row['examples']} |")
-    table = "\n".join(rows)
-    return (
-        f"![accuracy by length](results/{name}.svg)\n\n"
-        f"| length | accuracy |{head} examples |\n|--:|--:|{'--:|' * len(others)}--:|\n{table}\n"
-    )
+        figures = " | ".join(with_interval(curve[int(length)]) for curve in curves.values())
+        table.append(f"| {length} | {figures} | {row['examples']} |")
+    rows = "\n".join(table)
+    return f"![accuracy](results/{name}.svg)\n\n{rows}\n{_by_step(metrics)}"
+
+
+def _by_step(metrics: dict[str, Any]) -> str:
+    """The accuracy on the validation set as training went on."""
+    found = metrics.get("accuracy_by_step")
+    if not found:
+        return ""
+    rows = "\n".join(f"| {step} | {accuracy:.4f} |" for step, accuracy in found.items())
+    return f"\n| step | validation accuracy |\n|--:|--:|\n{rows}\n"
 
 
 def main() -> None:

@@ -111,9 +111,8 @@ class ClassificationTask(Task):
             return self._readout_step(batch)
         logits = self(batch)
         loss = functional.cross_entropy(logits.float(), batch.labels)
-        accuracy = (logits.argmax(-1) == batch.labels).float().mean()
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
-        self.log("train/accuracy", accuracy, prog_bar=True, batch_size=len(batch))
+        right = logits.argmax(-1) == batch.labels
+        self.log_step(len(batch), loss=lambda: loss, accuracy=lambda: right.float().mean())
         return loss
 
     def _readout_step(self, batch: Batch) -> Tensor:

@@ -100,9 +100,7 @@ class KnownAnswersTask(Task):
 
     def training_step(self, batch: KnownAnswersBatch, _: int) -> Tensor:
         loss, right = self._loss(batch)
-        size = len(batch)
-        self.log("train/loss", loss, prog_bar=True, batch_size=size)
-        self.log("train/accuracy", right.float().mean(), prog_bar=True, batch_size=size)
+        self.log_step(len(batch), loss=lambda: loss, accuracy=lambda: right.float().mean())
         return loss
 
     def validation_step(self, batch: KnownAnswersBatch, *_: Any) -> None:

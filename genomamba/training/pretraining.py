@@ -82,7 +82,7 @@ class PretrainingTask(Task):
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         loss = self._loss(batch, self.soft_mask_weight)
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
+        self.log_step(len(batch), loss=lambda: loss)
         return loss
 
     def _loss(

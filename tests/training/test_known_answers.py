@@ -10,14 +10,34 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from genomamba.cli import main
 from genomamba.data.known_answers import Draw, InductionHeads, SelectiveCopying
+from genomamba.data.known_answers_datamodule import KnownAnswersLoader
 from genomamba.training import run_log
+from genomamba.training import task as training_task
+from genomamba.training.metrics_csv import read_metrics
+from genomamba_data_prep.windows import Stream
 
 
 def examples(task, numbers, length, seed=3):
     return task.examples(Draw(seed, np.array(numbers, dtype=np.int64), 0), length)
+
+
+def test_threads_draw_the_same_batches_in_the_same_order() -> None:
+    batches = [[0, 1], [2, 3], [4], [5, 6], [7]]
+    here, ahead = (
+        KnownAnswersLoader(
+            InductionHeads(), batches, seed=3, stream=Stream.TEST, length=40, threads=threads
+        )
+        for threads in (0, 2)
+    )
+    pairs = list(zip(here, ahead, strict=True))
+    assert [len(a) for a, _ in pairs] == [2, 2, 1, 2, 1]
+    for a, b in pairs:
+        assert torch.equal(a.tokens, b.tokens)
+        assert torch.equal(a.answers, b.answers)
 
 
 @pytest.mark.parametrize("task", [InductionHeads(), SelectiveCopying()])
@@ -64,6 +84,25 @@ def test_induction_is_learnt_and_holds_at_four_times_the_length(
     check_results_file(found, configs)
 
 
+def test_what_is_written_is_of_its_own_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Values are logged where they are read; the file is the same as if they always were."""
+    monkeypatch.chdir(tmp_path)
+    names = ("tasks/induction", "tasks/induction_tiny")
+    configs = [part for name in names for part in ("--config", name)]
+    short = ["--trainer.max_steps", "9", "--trainer.val_check_interval", "9"]
+    short += ["--trainer.log_every_n_steps", "3", "--model.init_args.optimizer.warmup_fraction=1"]
+    written = []
+    for seconds in (0.0, 1e9):
+        monkeypatch.setattr(training_task, "SECONDS_BETWEEN_VALUES", seconds)
+        assert main(["fit", *configs, *short, "--run", str(seconds)]) == 0
+        written.append(read_metrics(f"{seconds}/metrics.csv"))
+    assert written[0] == written[1]
+    for metric in ("train/loss", "train/accuracy", "train/learning_rate"):
+        assert [step for step, name, _ in written[1] if name == metric] == [2, 5, 8]
+
+
 def check_results_file(tested: dict, configs: list[str]) -> None:
     """Made by a command from what the run's folder says; not before a test, nor of a killed one."""
     script = Path(__file__).parents[2] / "benchmarks" / "record_result.py"
@@ -75,6 +114,9 @@ def check_results_file(tested: dict, configs: list[str]) -> None:
     assert result["command"].endswith(f"genomamba test {given} --ckpt_path last")
     assert result["tokens"] == tested["training"]["steps"] * 16 * 16
     assert result["seconds"] == round(tested["training"]["seconds"], 1)
+    by_step = result["metrics"].pop("accuracy_by_step")
+    assert list(by_step)[-1] == str(tested["training"]["steps"])
+    assert by_step[str(tested["training"]["steps"])] == 1.0
     assert result["metrics"] == tested
     assert result["ended_by"] == "convergence"
     assert result["seed"] == 0

@@ -1,0 +1,59 @@
+"""The clade beside the optimum at a tiny size: all stages, going on, the page."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "benchmarks"
+CHANCE = 0.2  # five species
+
+
+def run(script: str, *arguments: object) -> str:
+    command = [sys.executable, str(FOLDER / script), *map(str, arguments)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=300, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+@pytest.mark.slow
+def test_a_tiny_clade_is_learnt_and_stands_beside_the_optimum(tmp_path: Path) -> None:
+    """Forty seconds on one core."""
+    output = tmp_path / "results" / "markov_clade.json"
+    tiny = [
+        *("--folder", tmp_path / "clade", "--output", output, "--preset", "demo"),
+        *("--chromosomes", 4, "--chromosome-length", 300_000, "--test-chromosomes", 1),
+        *("--lengths", "2^10..2^11", "--windows", 500, "--test-bases", 1_000_000),
+        *("--configs", "species/base", "tasks/markov_clade", "tasks/markov_clade_tiny"),
+        *("--device", "cpu", "--jobs", 1, "--max-bases", 16384),
+    ]
+    steps = ["--options", "--trainer.max_steps", 60, "--trainer.val_check_interval", 30]
+    run("clade.py", *tiny, "--stages", "data")
+    said = run("clade.py", *tiny, *steps)
+    assert "prepare simulate" not in said  # it is there
+    found = json.loads(output.read_text())
+    assert found["command"].startswith("python ")
+    assert found["tokens"] == 60 * 20 * 1024
+    assert list(found["metrics"]["accuracy_by_step"]) == ["30", "60"]
+    lengths = found["metrics"]["accuracy_by_length"]
+    assert [value["examples"] for value in lengths.values()] == [500, 488]
+    for value in lengths.values():
+        error = value["optimum_standard_error"]
+        assert CHANCE + 0.1 < value["accuracy"] < value["optimum"] + 0.05
+        assert abs(value["optimum"] - value["optimum_hits"]) < 0.1
+        assert 0 < error < 0.02
+    run("results_page.py", "--results", output.parent, "--docs", tmp_path)
+    page = (tmp_path / "results.md").read_text()
+    first = lengths["1024"]
+    assert f"| 1024 | {first['accuracy']:.4f} | {first['optimum']:.4f} | 500 |" in page
+    assert "| 60 | " in page
+    drawn = (tmp_path / "results" / "markov_clade.svg").read_text()
+    assert "<!-- optimum -->" in drawn
