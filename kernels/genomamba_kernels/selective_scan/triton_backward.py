@@ -22,7 +22,8 @@ Of a share of a longer row, the exchange with other processes lies before the la
 
 dB and dC are sums over channels, of which a program has W, dA and the gradients of D and delta_bias
 sums over positions: a program writes its part, and the parts are added in a fixed order
-(triton_layout.py). Letters as in triton_forward.py; J = K / T tiles, P blocks of W channels.
+(triton_layout.py), those of dB and dC round by round (triton_rounds.py). Letters as in
+triton_forward.py; J = K / T tiles, P blocks of W channels.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ from genomamba_kernels.selective_scan.triton_tiles import (
 from genomamba_kernels.triton_math import sigmoid
 
 
-@triton.jit(do_not_specialize=[*SIZES, "K"])
+@triton.jit(do_not_specialize=[*SIZES, "K", "first_row", "first_segment", "R_S", "R_L"])
 def backward_kernel(
     u_ptr,  # (B, L, D)
     delta_ptr,  # (B, L, D)
@@ -74,7 +75,7 @@ def backward_kernel(
     grad_delta_ptr,
     grad_z_ptr,  # (B, L, D), out
     grad_A_ptr,  # (B, S, N + 2, D), out: each segment's dA, and its sums for delta_bias and D
-    grad_BC_ptr,  # (P, B, G, padded L / T, N, 2, T), out: dB and dC of each P
+    grad_BC_ptr,  # (P, R, G, R_L / T, N, 2, T), out: dB and dC of each P in this round
     u_row,
     delta_row,
     z_row,
@@ -82,8 +83,12 @@ def backward_kernel(
     grad_z_row,
     L,
     padded_L,
-    R,  # rows B
     S,
+    first_row,  # of this round (triton_rounds.py)
+    R,  # its rows
+    first_segment,
+    R_S,  # its segments a row
+    R_L,  # and its positions, padded
     segment_length,
     N,
     TRUE_N,
@@ -97,12 +102,17 @@ def backward_kernel(
     G: tl.constexpr,
     T: tl.constexpr,
     W: tl.constexpr,
+    SWEEP: tl.constexpr,  # whether K > T
     SOFTPLUS: tl.constexpr,
     EVEN: tl.constexpr,
 ):
     GATED: tl.constexpr = z_ptr is not None
     PACKED: tl.constexpr = starts_ptr is not None
-    row, segment, group, block, first, d, mask = locate(S, D, G, W)
+    row, segment, group, block, first, d, mask = locate(R_S, D, G, W)
+    grad_BC_ptr += ((block * R + row) * G + group) * N * R_L * 2
+    grad_BC_ptr -= tl.cast(first_segment, tl.int64) * segment_length * N * 2
+    row += first_row
+    segment += first_segment
     begin = segment * segment_length
     end = tl.minimum(begin + segment_length, L)
     u_ptr += row * u_row + first
@@ -124,7 +134,7 @@ def backward_kernel(
     never = L < 0
     grad_A_ptr += (row * S + segment) * (N + 2) * D + d
     lane = tl.arange(0, LANES)
-    grad_BC_ptr += ((block * R + row) * G + group) * N * padded_L * 2 + lane
+    grad_BC_ptr += lane
     bias = load_vector(bias_ptr, d, mask)
     skip = load_vector(D_ptr, d, mask)
     bias_sum = tl.zeros([W], tl.float32)
@@ -145,28 +155,43 @@ def backward_kernel(
         border = saved_ptr + tl.cast(chunk, tl.int64) * N * D
 
         # The states before the tiles, but for the first.
-        for tile in range(tiles - 1):
-            t = chunk * K + tile * T
-            step = tl.cast(t, tl.int64)
-            deltas = load_rows(delta_ptr + w + step * DELTA_STEP, DELTA_STEP, mask, t, end, T, EVEN)
-            us = load_rows(u_ptr + w + step * U_STEP, U_STEP, mask, t, end, T, EVEN)
-            qs = step_sizes(deltas, bias, t, end, T, SOFTPLUS, EVEN)
-            bs = products(qs, us, T)
-            starts = tl.load(starts_ptr + (row * padded_L + t) // T) if PACKED else 0
-            before = border if tile == 0 else scratch_ptr + (tile - 1) * N * D
-            ahead = tl.cast(tl.minimum(t + T, end - T), tl.int64)
-            if EVEN:
-                near_delta = touch_rows(delta_ptr + ahead * DELTA_STEP, DELTA_STEP, T, W)
-                near_u = touch_rows(u_ptr + ahead * U_STEP, U_STEP, T, W)
-                near_B = touch_tile(B_ptr + ahead * N, N * T)
-            after = scratch_ptr + tile * N * D
-            advance_tile(
-                before, after, a_ptr, B_ptr + step * N, qs, bs, starts, mask, N, D, T, PACKED, EVEN
-            )
-            if EVEN:
-                keep(delta_ptr, near_delta, never)
-                keep(u_ptr, near_u, never)
-                keep(B_ptr, near_B, never)
+        if SWEEP:
+            for tile in range(tiles - 1):
+                t = chunk * K + tile * T
+                step = tl.cast(t, tl.int64)
+                deltas = load_rows(
+                    delta_ptr + w + step * DELTA_STEP, DELTA_STEP, mask, t, end, T, EVEN
+                )
+                us = load_rows(u_ptr + w + step * U_STEP, U_STEP, mask, t, end, T, EVEN)
+                qs = step_sizes(deltas, bias, t, end, T, SOFTPLUS, EVEN)
+                bs = products(qs, us, T)
+                starts = tl.load(starts_ptr + (row * padded_L + t) // T) if PACKED else 0
+                before = border if tile == 0 else scratch_ptr + (tile - 1) * N * D
+                ahead = tl.cast(tl.minimum(t + T, end - T), tl.int64)
+                if EVEN:
+                    near_delta = touch_rows(delta_ptr + ahead * DELTA_STEP, DELTA_STEP, T, W)
+                    near_u = touch_rows(u_ptr + ahead * U_STEP, U_STEP, T, W)
+                    near_B = touch_tile(B_ptr + ahead * N, N * T)
+                after = scratch_ptr + tile * N * D
+                advance_tile(
+                    before,
+                    after,
+                    a_ptr,
+                    B_ptr + step * N,
+                    qs,
+                    bs,
+                    starts,
+                    mask,
+                    N,
+                    D,
+                    T,
+                    PACKED,
+                    EVEN,
+                )
+                if EVEN:
+                    keep(delta_ptr, near_delta, never)
+                    keep(u_ptr, near_u, never)
+                    keep(B_ptr, near_B, never)
 
         # The tiles, last to first.
         for back in range(tiles):

@@ -22,6 +22,11 @@ from genomamba_kernels.selective_scan.triton_plan import (
     channel_blocks,
     cut_length,
 )
+from genomamba_kernels.selective_scan.triton_rounds import (
+    cut_rounds,
+    longest_segment,
+    round_positions,
+)
 from genomamba_kernels.selective_scan.triton_segments import (
     segment_ends_kernel,
     segment_gradients_kernel,
@@ -44,12 +49,13 @@ class Work(NamedTuple):
     options: dict[str, Any]  # the compiler's
 
 
-def divide(inputs: ScanInputs, shared: Shared, plan: Plan, blocks: Blocks) -> Work:
+def divide(inputs: ScanInputs, shared: Shared, plan: Plan, blocks: Blocks, backward: bool) -> Work:
     batch, length, channels = inputs.u.shape
     _, groups, tiles, states, tile = shared.B.shape
     width = blocks.width
-    segments, segment_length = cut_length(inputs.u, groups, plan.interval, blocks)
     parts = channel_blocks(channels, groups, width)
+    longest = longest_segment(inputs.u, 2 * states * groups * parts) if backward else None
+    segments, segment_length = cut_length(inputs.u, groups, plan.interval, blocks, longest)
     sizes = {
         "L": length,
         "padded_L": tiles * tile,
@@ -102,7 +108,7 @@ def scan_forward(
     """
     u, delta, z = inputs.u, inputs.delta, inputs.z
     batch, _, channels = u.shape
-    work = divide(inputs, shared, plan, plan.forward)
+    work = divide(inputs, shared, plan, plan.forward, backward=False)
     segments, states, sizes = work.segments, work.sizes["N"], work.sizes
 
     def new(*shape: int) -> Tensor:
@@ -255,7 +261,7 @@ def scan_backward(
     """
     u, delta, z = inputs.u, inputs.delta, inputs.z
     batch, _, channels = u.shape
-    work = divide(inputs, shared, plan, plan.backward)
+    work = divide(inputs, shared, plan, plan.backward, backward=True)
     segments, states, tile = work.segments, work.sizes["N"], plan.tile
 
     def new(*shape: int) -> Tensor:
@@ -307,36 +313,52 @@ def scan_backward(
     if grad_z is None and z is not None:
         grad_z = torch.empty_like(z, memory_format=contiguous)
     grad_z_row, grad_z_step = strides(grad_z)
+    grad_B = torch.empty_like(inputs.B, memory_format=contiguous)
+    grad_C = torch.empty_like(inputs.C, memory_format=contiguous)
     grad_A_parts = new(batch * segments, states + 2, channels)
-    grad_BC_parts = new(work.parts, *shared.B.shape[:-1], 2, tile)
     grad_initial_state = u.new_empty(batch, *inputs.A.shape, dtype=torch.float32)
-    launch(
-        backward_kernel,
-        work.programs,
-        work.options,
-        u_ptr=u,
-        D_ptr=inputs.D,
-        B_ptr=shared.B,
-        saved_ptr=saved,
-        scratch_ptr=new(batch, segments, plan.interval // tile - 1, states, channels),
-        entering_ptr=entering,
-        grad_state_ptr=grad_state,
-        grad_initial_ptr=grad_initial_state,
-        grad_u_ptr=grad_u,
-        grad_delta_ptr=grad_delta,
-        grad_z_ptr=grad_z,
-        grad_A_ptr=grad_A_parts,
-        grad_BC_ptr=grad_BC_parts,
-        u_row=u_row,
-        U_STEP=u_step,
-        grad_z_row=grad_z_row,
-        GRAD_Z_STEP=grad_z_step,
-        R=batch,
-        TRUE_N=inputs.A.shape[1],
-        K=plan.interval,
-        **common,
-    )
-    grad_B, grad_C = collect(grad_BC_parts, inputs.B, inputs.C)
+    scratch = new(batch, segments, plan.interval // tile - 1, states, channels)
+    length, segment_length = work.sizes["L"], work.sizes["segment_length"]
+    groups = work.sizes["G"]
+    rounds = cut_rounds(u, 2 * states * groups * work.parts, segments, segment_length)
+    room = round_positions(rounds[0].segments, segment_length, length)
+    grad_BC_parts = new(work.parts, rounds[0].rows, groups, room // tile, states, 2, tile)
+    for part in rounds:
+        launch(
+            backward_kernel,
+            part.rows * part.segments * groups * work.parts,
+            work.options,
+            u_ptr=u,
+            D_ptr=inputs.D,
+            B_ptr=shared.B,
+            saved_ptr=saved,
+            scratch_ptr=scratch,
+            entering_ptr=entering,
+            grad_state_ptr=grad_state,
+            grad_initial_ptr=grad_initial_state,
+            grad_u_ptr=grad_u,
+            grad_delta_ptr=grad_delta,
+            grad_z_ptr=grad_z,
+            grad_A_ptr=grad_A_parts,
+            grad_BC_ptr=grad_BC_parts,
+            u_row=u_row,
+            U_STEP=u_step,
+            grad_z_row=grad_z_row,
+            GRAD_Z_STEP=grad_z_step,
+            first_row=part.first_row,
+            R=rounds[0].rows,
+            first_segment=part.first_segment,
+            R_S=part.segments,
+            R_L=room,
+            TRUE_N=inputs.A.shape[1],
+            K=plan.interval,
+            SWEEP=plan.interval > tile,
+            **common,
+        )
+        rows = range(part.first_row, part.first_row + part.rows)
+        first = part.first_segment * segment_length
+        stop = min(first + part.segments * segment_length, length)
+        collect(grad_BC_parts, grad_B, grad_C, rows, range(first, stop))
     grad_A, grad_bias, grad_D = add_segments(grad_A_parts, inputs.A, inputs.delta_bias, inputs.D)
     if grad_before is not None:
         grad_initial_state = grad_before

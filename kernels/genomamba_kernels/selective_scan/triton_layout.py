@@ -241,15 +241,18 @@ def add_segments(
     return grad_A, grad_bias, grad_D
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["P", "R", "R_L", "first_row", "first", "stop", "L"])
 def _collect_kernel(
-    parts_ptr,  # (P, B, G, padded L / T, even N, 2, T)
+    parts_ptr,  # (P, R, G, R_L / T, even N, 2, T)
     B_ptr,  # (B, L, G, N), out
     C_ptr,  # (B, L, G, N), out
     P,
-    R,  # rows B
+    R,  # rows of the parts
+    R_L,  # positions a row of the parts has room for
+    first_row,
+    first,  # their first position
+    stop,  # the one after their last
     L,
-    padded_L,
     G,
     N,
     EVEN_N: tl.constexpr,
@@ -258,52 +261,53 @@ def _collect_kernel(
     WIDTH: tl.constexpr,
 ):
     pid = tl.program_id(0)
-    blocks = padded_L // STEPS
+    blocks = R_L // STEPS
     row = (pid // (blocks * G)).to(tl.int64)
     group = pid // blocks % G
     t = pid % blocks * STEPS + tl.arange(0, STEPS)[:, None]
     n = tl.arange(0, WIDTH)[None, :]
-    inside = (t < L) & (n < N)
+    inside = (first + t < stop) & (n < N)
     at = (t // T * EVEN_N + n).to(tl.int64) * 2 * T + t % T
-    part = parts_ptr + (row * G + group) * EVEN_N * padded_L * 2 + at
+    part = parts_ptr + (row * G + group) * EVEN_N * R_L * 2 + at
     grad_B = tl.zeros([STEPS, WIDTH], tl.float32)
     grad_C = tl.zeros([STEPS, WIDTH], tl.float32)
     for _ in range(P):
         grad_B += tl.load(part, mask=inside, other=0.0)
         grad_C += tl.load(part + T, mask=inside, other=0.0)
-        part += tl.cast(R * G, tl.int64) * EVEN_N * padded_L * 2
-    out = ((row * L + t) * G + group) * N + n
+        part += tl.cast(R * G, tl.int64) * EVEN_N * R_L * 2
+    out = (((first_row + row) * L + first + t) * G + group) * N + n
     tl.store(B_ptr + out, grad_B.to(B_ptr.dtype.element_ty), mask=inside)
     tl.store(C_ptr + out, grad_C.to(C_ptr.dtype.element_ty), mask=inside)
 
 
-def collect(parts: Tensor, B: Tensor, C: Tensor) -> tuple[Tensor, Tensor]:
-    """Adds the parts (P, B, G, padded L / T, even N, 2, T) of dB and dC in their order.
+def collect(parts: Tensor, grad_B: Tensor, grad_C: Tensor, rows: range, positions: range) -> None:
+    """Adds the parts (P, R, G, R_L / T, even N, 2, T) of dB and dC in their order.
 
-    Returns:
-        dB and dC, of the shapes and dtypes of B and C (B, L, G, N).
+    Args:
+        grad_B: (B, L, G, N) contiguous, as grad_C is: where to write the sums.
+        rows: at most R, and which of grad_B's they are.
+        positions: likewise, at most R_L.
     """
-    count, batch, groups, tiles, even, _, tile = parts.shape
-    length, states = B.shape[1], B.shape[3]
-    grad_B = torch.empty_like(B, memory_format=torch.contiguous_format)
-    grad_C = torch.empty_like(C, memory_format=torch.contiguous_format)
-    padded = tiles * tile
+    count, room_rows, groups, tiles, even, _, tile = parts.shape
+    room = tiles * tile
     launch(
         _collect_kernel,
-        batch * groups * (padded // STEPS),
+        len(rows) * groups * (room // STEPS),
         {},
         parts_ptr=parts,
         B_ptr=grad_B,
         C_ptr=grad_C,
         P=count,
-        R=batch,
-        L=length,
-        padded_L=padded,
+        R=room_rows,
+        R_L=room,
+        first_row=rows.start,
+        first=positions.start,
+        stop=positions.stop,
+        L=grad_B.shape[1],
         G=groups,
-        N=states,
+        N=grad_B.shape[3],
         EVEN_N=even,
         T=tile,
         STEPS=STEPS,
         WIDTH=triton.next_power_of_2(even),
     )
-    return grad_B, grad_C

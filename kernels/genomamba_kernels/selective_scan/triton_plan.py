@@ -60,14 +60,21 @@ def channel_blocks(channels: int, groups: int, width: int) -> int:
     return ceil_div(channels // groups, width)
 
 
-def cut_length(u: Tensor, groups: int, interval: int, blocks: Blocks) -> tuple[int, int]:
+def cut_length(
+    u: Tensor, groups: int, interval: int, blocks: Blocks, longest: int | None = None
+) -> tuple[int, int]:
     """Number of segments, and the length of each but the last, a multiple of the interval.
 
-    More segments keep the card busier, but all but one are walked twice.
+    More segments keep the card busier, but all but one are walked twice. None is longer than
+    `longest`, unless an interval is.
     """
     batch, length, channels = u.shape
     rows = batch * groups * channel_blocks(channels, groups, blocks.width)
-    return _cut_length(rows, length, interval, blocks, _multiprocessors(u.device))
+    cut = _cut_length(rows, length, interval, blocks, _multiprocessors(u.device))
+    if longest is None or cut[1] <= longest:
+        return cut
+    segment = max(1, longest // interval) * interval
+    return ceil_div(length, segment), segment
 
 
 @functools.lru_cache(maxsize=4096)  # shapes come again and again, and the host is waited for
