@@ -101,7 +101,7 @@ class Task(LightningModule):
 
     def _load_backbone(self, path: str | Path) -> None:
         assert self.model is not None
-        source, meta = load_model(path)
+        source, meta = load_model(path, vocabulary=self.vocabulary)
         there = MambaConfig.from_dict(meta["config"]).as_dict()  # with what is newer than the file
         differing = [
             f"{name} {there[name]!r} there, {value!r} here"
