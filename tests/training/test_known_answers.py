@@ -150,9 +150,7 @@ def test_copying_is_learnt_and_tested_the_same_when_streamed(
     assert found[0]["examples"] == 512
 
 
-def test_a_short_length_teaches_a_long_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_short_length_teaches_a_long_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     configs = ["--config", "tasks/selective_copying", "--config", "tasks/selective_copying_tiny"]
     few = ["--trainer.max_steps", "2", "--trainer.val_check_interval", "2"]
