@@ -8,7 +8,7 @@ from html import escape
 
 from genomamba.inference.evaluate_metrics import BINS, Estimate
 from genomamba.inference.evaluate_results import Evaluation, Quantity, Result
-from genomamba_data_prep.audit.accuracy import MIN_LOCI
+from genomamba_data_prep.locus_bootstrap import MIN_LOCI
 from genomamba_data_prep.report.charts import Axis, Series, line_chart, linear_axis
 from genomamba_data_prep.report.page import (
     confusion_matrix,
