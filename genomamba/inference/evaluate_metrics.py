@@ -86,11 +86,23 @@ def window_loci(manifest: Manifest, size: int | None) -> Ints:
         manifest: the windows.
         size: bases of a stretch; None takes the larger of ``LOCUS`` and four windows.
     """
+    names, first = _stretches(manifest, size)
+    records = np.unique(np.array(names), return_inverse=True)[1]
+    places = np.stack([records, first], axis=1)
+    return np.unique(places, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)
+
+
+def locus_names(manifest: Manifest, size: int | None) -> list[str]:
+    """The same loci as RECORD:FIRST, with the first base of the stretch, from 0."""
+    names, first = _stretches(manifest, size)
+    return [f"{name}:{start}" for name, start in zip(names, first.tolist(), strict=True)]
+
+
+def _stretches(manifest: Manifest, size: int | None) -> tuple[list[str], Ints]:
+    """Of each window the record and the stretch's first base."""
     size = max(LOCUS, 4 * manifest.length) if size is None else size
     middle = (manifest.table["start"].to_numpy() + manifest.table["end"].to_numpy()) // 2
-    records = np.unique(np.array(manifest.table["record"].to_pylist()), return_inverse=True)[1]
-    places = np.stack([records, middle // size], axis=1)
-    return np.unique(places, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)
+    return manifest.table["record"].to_pylist(), middle // size * size
 
 
 def log_probabilities(logits: Floats, temperature: float) -> Floats:
