@@ -106,6 +106,12 @@ def _evaluated(evaluation: Path, baselines: Path | None) -> dict[str, Any]:
 def _add_differences(rows: dict[str, Any], path: Path) -> None:
     """Puts the differences of a comparison into the evaluation's rows, by the other's name."""
     comparison = _json(path)
+    if not comparison.keys() >= {"first", "second", "by_length"}:
+        raise InputError(
+            "expected a comparison of two classifiers",
+            file=path,
+            fix="Give what docs/real-data/compare.py wrote",
+        )
     other = comparison["second"]["classifier"]
     for length, row in rows.items():
         found = comparison["by_length"].get(length, {"windows": None, "first": None})

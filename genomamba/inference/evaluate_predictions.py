@@ -122,8 +122,11 @@ def read_predictions(path: Path) -> Predictions:
     text = (table.schema.metadata or {}).get(METADATA_KEY)
     if text is None:
         raise InputError("not a file of predictions", file=path, fix=FIX)
-    content = json.loads(text)
-    classes = tuple(content["classes"])
+    try:
+        content = json.loads(text)
+        classifier, classes = str(content["classifier"]), tuple(content["classes"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"its metadata are damaged: {error}", file=path, fix=FIX) from None
     if not table.schema.equals(prediction_schema(classes)):
         raise InputError(
             "its columns are not those of predictions: "
@@ -132,4 +135,4 @@ def read_predictions(path: Path) -> Predictions:
             file=path,
             fix=FIX,
         )
-    return Predictions(path, content["classifier"], classes, table)
+    return Predictions(path, classifier, classes, table)

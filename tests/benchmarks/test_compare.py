@@ -13,9 +13,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from genomamba.inference.evaluate_predictions import prediction_schema, write_predictions
+from genomamba.inference.evaluate_predictions import (
+    METADATA_KEY,
+    prediction_schema,
+    write_predictions,
+)
 from genomamba_data_prep.intervals import wilson
 from genomamba_data_prep.locus_bootstrap import mean_spread
 
@@ -150,3 +155,6 @@ def test_what_is_refused(write, tmp_path: Path) -> None:
     no(FOLDER / "compare.py", "not a Parquet file")
     pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "g.parquet")
     no(tmp_path / "g.parquet", "not a file of predictions")
+    damaged = pa.table({"a": [1]}).replace_schema_metadata({METADATA_KEY: b"{"})
+    pq.write_table(damaged, tmp_path / "h.parquet")
+    no(tmp_path / "h.parquet", "metadata are damaged")

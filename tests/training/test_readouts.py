@@ -92,6 +92,9 @@ def test_the_recipe_trains_and_its_best_weights_are_judged_at_every_length(
     beside = ["--evaluation", "e.json", "--against", "turned.json"]
     failed = run(record, "r", *beside, "--output", "results/other.json", code=2)
     assert "at 64 bases its first classifier has the accuracy" in failed
+    beside = ["--evaluation", "e.json", "--against", "k.json"]
+    failed = run(record, "r", *beside, "--output", "results/other.json", code=2)
+    assert "expected a comparison of two classifiers" in failed
     beside = ["--evaluation", "e.json", "--against", "less.4.json", "less.4.json"]
     failed = run(record, "r", *beside, "--output", "results/other.json", code=2)
     assert "second comparison with 4-mer LDA" in failed
