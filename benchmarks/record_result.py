@@ -2,14 +2,16 @@
 
     python benchmarks/record_result.py runs/induction --output results/induction.json
     python benchmarks/record_result.py runs/five.run --evaluation runs/five.test.json \\
-        --baselines runs/five.kmers.json --output results/distant_five.json
+        --baselines runs/five.kmers.json --against runs/five.less.6-mers.json \\
+        --output results/distant_five.json
 
 All it says is read from the run's folder: commands.jsonl (commands, commits, hardware, seed),
 metrics.csv (accuracy by step) and test.json, which ``genomamba test`` wrote (the metrics). With
 --evaluation the metrics are those of ``genomamba evaluate`` on frozen manifests, with --baselines
-beside them those that docs/real-data/kmers.py found on the same windows. Commands that continued
-the run are in it too. A commit that ends with "-dirty" had changed files: commit before a run that
-is to be published.
+beside them those that docs/real-data/kmers.py found on the same windows, with --against differences
+from other classifiers, window by window, of docs/real-data/compare.py. Commands that continued the
+run are in it too. A commit that ends with "-dirty" had changed files: commit before a run that is
+to be published.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +33,16 @@ STEPS = 24  # of the curve by step
 
 
 def result(
-    run: Path, evaluation: Path | None = None, baselines: Path | None = None
+    run: Path,
+    evaluation: Path | None = None,
+    baselines: Path | None = None,
+    against: Sequence[Path] = (),
 ) -> dict[str, Any]:
     """The content of a run's results file.
 
     Raises:
-        InputError: the run has not been trained and then tested, or the baselines are of other
-            windows than the evaluation.
+        InputError: the run has not been trained and then tested, or the baselines or comparisons
+            are of other windows or another classifier than the evaluation.
     """
     begun, ends = _lines(run / COMMANDS)
     fits = [line for line in begun if line["subcommand"] == "fit"]
@@ -51,7 +57,10 @@ def result(
     if evaluation is None:
         metrics, commands = _json(run / TEST), [*fits, begun[-1]]
     else:
-        metrics, commands = {"accuracy_by_length": _evaluated(evaluation, baselines)}, fits
+        rows = _evaluated(evaluation, baselines)
+        for comparison in against:
+            _add_differences(rows, comparison)
+        metrics, commands = {"accuracy_by_length": rows}, fits
     training = metrics.get("training") or _training(ends, run)
     return {
         "command": " && ".join(_unique(line["command"] for line in commands)),
@@ -94,12 +103,39 @@ def _evaluated(evaluation: Path, baselines: Path | None) -> dict[str, Any]:
     return found
 
 
+def _add_differences(rows: dict[str, Any], path: Path) -> None:
+    """Puts the differences of a comparison into the evaluation's rows, by the other's name."""
+    comparison = _json(path)
+    if not comparison.keys() >= {"first", "second", "by_length"}:
+        raise InputError(
+            "expected a comparison of two classifiers",
+            file=path,
+            fix="Give what docs/real-data/compare.py wrote",
+        )
+    other = comparison["second"]["classifier"]
+    for length, row in rows.items():
+        found = comparison["by_length"].get(length, {"windows": None, "first": None})
+        if (found["windows"], found["first"]) != (row["examples"], row["accuracy"]):
+            raise InputError(
+                f"at {length} bases its first classifier has the accuracy {found['first']} on "
+                f"{found['windows']} windows, the evaluation {row['accuracy']} on "
+                f"{row['examples']}",
+                file=path,
+                fix="Give docs/real-data/compare.py first what the same `genomamba evaluate` "
+                "command wrote with --predictions",
+            )
+        if other in row.setdefault("against", {}):
+            raise InputError(f"is a second comparison with {other}", file=path, fix="Give one")
+        row["against"][other] = {end: found[end] for end in ("difference", "low", "high")}
+
+
 def write_result(
     run: Path,
     output: Path,
     command: str | None = None,
     evaluation: Path | None = None,
     baselines: Path | None = None,
+    against: Sequence[Path] = (),
 ) -> dict[str, Any]:
     """Writes a run's results file and returns its content.
 
@@ -109,11 +145,12 @@ def write_result(
         command: that ran the commands in the folder's log; those by default.
         evaluation: the JSON of ``genomamba evaluate``, instead of the run's test.json.
         baselines: the JSON of docs/real-data/kmers.py on the evaluation's windows.
+        against: JSON files of docs/real-data/compare.py, the evaluation's predictions first.
 
     Raises:
         InputError: as ``result``.
     """
-    content = result(run, evaluation, baselines)
+    content = result(run, evaluation, baselines, against)
     content |= {} if command is None else {"command": command}
     output.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(output) as path:
@@ -176,12 +213,19 @@ def main() -> int:
     parser.add_argument("--output", type=Path, required=True, metavar="JSON")
     parser.add_argument("--evaluation", type=Path, metavar="JSON", help="of `genomamba evaluate`")
     parser.add_argument("--baselines", type=Path, metavar="JSON", help="of the same windows")
+    parser.add_argument(
+        "--against", type=Path, nargs="+", default=(), metavar="JSON", help="of the same windows"
+    )
     args = parser.parse_args()
-    if args.baselines is not None and args.evaluation is None:
-        parser.error("--baselines stand beside an --evaluation")
+    if (args.baselines is not None or args.against) and args.evaluation is None:
+        parser.error("--baselines and --against stand beside an --evaluation")
     try:
         content = write_result(
-            args.run, args.output, evaluation=args.evaluation, baselines=args.baselines
+            args.run,
+            args.output,
+            evaluation=args.evaluation,
+            baselines=args.baselines,
+            against=args.against,
         )
     except InputError as error:
         print(f"record_result: error: {error}", file=sys.stderr)

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # The real-input runs of docs/real-data.md.
 # Usage: docs/real-data/run.sh mito|chr1|audit|distant_sets OUT
-#        docs/real-data/run.sh distant_audit|distant_kmers OUT five|hard_five
+#        docs/real-data/run.sh distant_audit|distant_kmers|distant_compare OUT five|hard_five
 #        docs/real-data/run.sh distant_train|distant_evaluate OUT five|hard_five [OPTION...]
-# GENOMAMBA_REAL_DATA names the folder that holds great_apes/ and distant_species/; the four with a
+# GENOMAMBA_REAL_DATA names the folder that holds great_apes/ and distant_species/; the five with a
 # set need only what distant_sets has written. GENOMAMBA names the command.
 set -euo pipefail
 
@@ -11,7 +11,7 @@ set_name=${1:?which run}
 out=${2:?output folder}
 shift 2
 case $set_name in
-  distant_audit | distant_kmers | distant_train | distant_evaluate) ;;
+  distant_audit | distant_kmers | distant_train | distant_evaluate | distant_compare) ;;
   *)
     apes=${GENOMAMBA_REAL_DATA:?the folder with great_apes/ and distant_species/}/great_apes
     distant=$GENOMAMBA_REAL_DATA/distant_species
@@ -154,7 +154,8 @@ distant_audit() { # SET: k-mer baselines and leakage controls
 
 distant_kmers() { # SET: k-mer baselines on the test windows
   "$python" "$here/kmers.py" "$out/$1.tsv" --splits "$out/$1.splits.tsv" \
-    --manifest "$out/$1"/test-*.parquet --output "$out/$1.kmers.json"
+    --manifest "$out/$1"/test-*.parquet --output "$out/$1.kmers.json" \
+    --predictions "$out/$1"
 }
 
 distant_train() { # SET [OPTION...]: checkpoints in OUT/SET.run
@@ -165,16 +166,26 @@ distant_train() { # SET [OPTION...]: checkpoints in OUT/SET.run
     --data.valid_manifest "$out/$name/valid-65536.parquet" "$@"
 }
 
-distant_evaluate() { # SET [OPTION...]: the best checkpoint at every length
+distant_evaluate() { # SET [OPTION...]: the best checkpoint at every length, and window by window
   local name=$1
   shift
   "$genomamba" evaluate --checkpoint "$out/$name.run/checkpoints/best.ckpt" \
     --species-set "$out/$name.tsv" --manifest "$out/$name"/test-*.parquet \
-    --output "$out/$name.test.html" "$@"
+    --output "$out/$name.test.html" --predictions "$out/$name.predictions.parquet" "$@"
+}
+
+distant_compare() { # SET: the model less each baseline, after distant_evaluate and distant_kmers
+  local k
+  for k in 4 6; do
+    "$python" "$here/compare.py" "$out/$1.predictions.parquet" "$out/$1.$k-mers.parquet" \
+      --output "$out/$1.less.$k-mers.json"
+  done
 }
 
 case $set_name in
   mito | chr1 | audit | distant_sets) "$set_name" ;;
-  distant_audit | distant_kmers | distant_train | distant_evaluate) "$set_name" "$@" ;;
+  distant_audit | distant_kmers | distant_train | distant_evaluate | distant_compare)
+    "$set_name" "$@"
+    ;;
   *) echo "unknown run $set_name; see the first lines of $0" >&2 && exit 2 ;;
 esac

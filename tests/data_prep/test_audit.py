@@ -11,7 +11,7 @@ import pytest
 
 from genomamba.cli import main
 from genomamba_data_prep import splits as splits_file
-from genomamba_data_prep.audit.accuracy import MIN_LOCI, score
+from genomamba_data_prep.audit.accuracy import score
 from genomamba_data_prep.audit.audit import Settings, run_audit
 from genomamba_data_prep.audit.classifiers import predict_lda
 from genomamba_data_prep.audit.features import RUN_BINS, run_features
@@ -21,6 +21,7 @@ from genomamba_data_prep.audit.windows import choose_windows
 from genomamba_data_prep.codes import decode, reverse_complement
 from genomamba_data_prep.encode import encode_fasta
 from genomamba_data_prep.intervals import wilson
+from genomamba_data_prep.locus_bootstrap import MIN_LOCI
 from genomamba_data_prep.species_set import SpeciesSet
 from genomamba_data_prep.splits import Interval, Splits
 from genomamba_data_prep.store import Store

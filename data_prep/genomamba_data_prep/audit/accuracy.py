@@ -1,10 +1,6 @@
 """Accuracy with an interval that respects loci, and whether it is above chance.
 
-Windows of one locus are dependent, in all species: the sequence is orthologous and windows overlap.
-So loci are resampled, never windows. The bootstrap's standard error is inflated by
-sqrt(G / (G - 1)), because it divides by G where G - 1 is due, and the quantile is Student's with
-G - 1 degrees of freedom: with few loci a percentile interval would be far too narrow (Hesterberg
-2015, Am Stat 69:371, section 3.2).
+Standard errors and degrees of freedom are of ``genomamba_data_prep.locus_bootstrap``.
 
 Letters: G loci, B windows, C classes.
 """
@@ -16,8 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-REPLICATES = 4000
-MIN_LOCI = 5  # with fewer the spread between them says too little: no interval, no judgement
+from genomamba_data_prep.locus_bootstrap import MIN_LOCI, mean_spread
 
 
 @dataclass(frozen=True)
@@ -54,19 +49,15 @@ def score(
     from scipy.stats import t
 
     correct = predicted == labels
-    names, member = np.unique(loci, return_inverse=True)
-    n = len(names)
+    spread = mean_spread(correct.astype(np.float64), labels, loci, seed)
+    n = int(spread.loci[0])
     accuracy = float(correct.mean())
     recall = tuple(float(correct[labels == label].mean()) for label in range(n_classes))
     if n < MIN_LOCI:
         return Accuracy(accuracy, None, None, None, recall, len(labels), n)
-    hits, sizes = np.bincount(member, weights=correct), np.bincount(member)
-    rng = np.random.Generator(np.random.PCG64(seed))
-    times = rng.multinomial(n, np.full(n, 1 / n), size=REPLICATES)  # how often each locus is drawn
-    error = float(np.std((times @ hits) / (times @ sizes))) * np.sqrt(n / (n - 1))
-    half = float(t.ppf(0.975, n - 1)) * error
+    error, freedom, half = float(spread.error[0]), float(spread.freedom[0]), float(spread.half[0])
     above = accuracy - 1 / n_classes
     # Without any spread over the loci it is constant: at chance, or above it in each alike.
-    p_value = float(t.sf(above / error, n - 1)) if error > 1e-9 else float(above <= 1e-9)
+    p_value = float(t.sf(above / error, freedom)) if error > 1e-9 else float(above <= 1e-9)
     low, high = max(0.0, accuracy - half), min(1.0, accuracy + half)
     return Accuracy(accuracy, low, high, p_value, recall, len(labels), n)
