@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from genomamba_kernels.ahead import real_device, rehearse
 from genomamba_kernels.mamba_block.inputs import OuterInputs
 from genomamba_kernels.mamba_inner.inputs import InnerInputs
 from genomamba_kernels.mamba_inner.triton_autograd import (
@@ -139,7 +140,7 @@ class TritonBlock(torch.autograd.Function):
         sums, grad_initial = Sums.zeros(inner), []
         batch, length = outer.stream.shape[:2]
         pieces = cut(batch, length, inner.A.shape[0], in_one=inner.share is not None)
-        with torch.autocast(grad_out.device.type, enabled=False):
+        with torch.autocast(real_device(grad_out).type, enabled=False):
             for row in reversed(pieces):
                 grad_states = rows_of(contiguous(grad_final), row[0].rows)
                 for piece in reversed(row):
@@ -222,4 +223,6 @@ def mamba_block_triton(outer: OuterInputs, inner: InnerInputs) -> tuple[Tensor, 
     """Returns (stream, conv_state, scan_state). `inner` lacks its xz."""
     outer = outer._replace(stream=outer.stream.contiguous())
     with torch.cuda.device_of(outer.stream):  # Triton launches on the current device
-        return TritonBlock.apply(*outer, *kernel_inputs(inner))
+        arguments = (*outer, *kernel_inputs(inner))
+        rehearse(TritonBlock, arguments)
+        return TritonBlock.apply(*arguments)

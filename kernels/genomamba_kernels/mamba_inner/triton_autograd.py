@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from genomamba_kernels.ahead import real_device, rehearse
 from genomamba_kernels.mamba_inner.inputs import InnerInputs
 from genomamba_kernels.mamba_inner.triton_pieces import Piece, cross, cut, rows_of
 from genomamba_kernels.mamba_inner.triton_steps import (
@@ -84,7 +85,7 @@ class TritonInner(torch.autograd.Function):
             grad_y = grad_y.contiguous()
         grad_xz = torch.empty_like(inputs.xz)
         sums, grad_initial = Sums.zeros(inputs), []
-        with torch.autocast(grad_y.device.type, enabled=False):
+        with torch.autocast(real_device(grad_y).type, enabled=False):
             for row in reversed(cut(batch, length, channels, in_one=inputs.share is not None)):
                 grad_states = rows_of(contiguous(grad_final), row[0].rows)
                 for piece in reversed(row):
@@ -146,4 +147,6 @@ def kernel_inputs(inputs: InnerInputs) -> InnerInputs:
 def mamba_inner_triton(inputs: InnerInputs) -> tuple[Tensor, Tensor, Tensor]:
     """Returns (y, conv_state, scan_state)."""
     with torch.cuda.device_of(inputs.xz):  # Triton launches on the current device
-        return TritonInner.apply(*kernel_inputs(inputs))
+        arguments = kernel_inputs(inputs)
+        rehearse(TritonInner, arguments)
+        return TritonInner.apply(*arguments)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from genomamba_kernels.ahead import rehearse
 from genomamba_kernels.selective_scan.inputs import ScanInputs
 from genomamba_kernels.selective_scan.triton_launch import (
     scan_backward,
@@ -73,4 +74,6 @@ def selective_scan_triton(
         z=None if inputs.z is None else rows_contiguous(inputs.z),
     )
     with torch.cuda.device_of(inputs.u):  # Triton launches on the current device
-        return TritonScan.apply(initial_state, plan or DEFAULT_PLAN, *inputs)
+        arguments = (initial_state, plan or DEFAULT_PLAN, *inputs)
+        rehearse(TritonScan, arguments)
+        return TritonScan.apply(*arguments)

@@ -12,6 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from genomamba_kernels.ahead import real_device
+
 
 class Blocks(NamedTuple):
     """Sizes of the kernels of one direction."""
@@ -70,7 +72,7 @@ def cut_length(
     """
     batch, length, channels = u.shape
     rows = batch * groups * channel_blocks(channels, groups, blocks.width)
-    cut = _cut_length(rows, length, interval, blocks, _multiprocessors(u.device))
+    cut = _cut_length(rows, length, interval, blocks, _multiprocessors(real_device(u)))
     if longest is None or cut[1] <= longest:
         return cut
     segment = max(1, longest // interval) * interval
