@@ -33,7 +33,8 @@ from genomamba_kernels.mamba_inner.triton_steps import (
     run_scan,
 )
 from genomamba_kernels.rms_norm import triton_norm
-from genomamba_kernels.selective_scan.triton_plan import RECOMPUTED_PLAN
+from genomamba_kernels.selective_scan.plan_choice import choose_plan, recomputed
+from genomamba_kernels.selective_scan.triton_plan import Plan
 
 
 class OuterSums(NamedTuple):
@@ -98,6 +99,8 @@ class TritonBlock(torch.autograd.Function):
         outer, inner = OuterInputs(*arguments[:count]), InnerInputs(*arguments[count:])
         batch, length = outer.stream.shape[:2]
         channels = inner.A.shape[0]
+        plan = recomputed(choose_plan(outer.stream, inner.A.shape[1], outer.projection_dtype))
+        ctx.plan = plan
         out = torch.empty_like(outer.stream)
         save = any(ctx.needs_input_grad)
         final, kept = [], []
@@ -108,7 +111,7 @@ class TritonBlock(torch.autograd.Function):
                 part = of_piece(inner, piece, entrance(outer, piece)[1], states)
                 part, conv_after = pass_conv_state(part)
                 result = run_scan(
-                    prepare(part, RECOMPUTED_PLAN), part.scan_state, save=False, share=part.share
+                    prepare(part, plan), part.scan_state, save=False, share=part.share
                 )
                 if save:
                     kept += [part.conv_state, part.scan_state, result.entering]
@@ -157,6 +160,7 @@ class TritonBlock(torch.autograd.Function):
                         piece.of(grad_stream),
                         outer_sums,
                         sums,
+                        ctx.plan,
                     )
                     grad_states = cross(grad_states, inner.seq_idx, piece)
                 grad_initial.append(grad_states)
@@ -185,12 +189,13 @@ def backward_piece(
     grad_stream: Tensor,
     outer_sums: OuterSums,
     sums: Sums,
+    plan: Plan,
 ) -> tuple[Tensor | None, ...]:
     """Writes grad_stream and adds to the sums; returns the gradients of the states before."""
     dtype = outer.projection_dtype
     normed, xz = entrance(outer, piece)
     part = of_piece(inner, piece, xz, states)
-    prepared = prepare(part, RECOMPUTED_PLAN)
+    prepared = prepare(part, plan)
     result = run_scan(prepared, part.scan_state, save=True, entering=entering)
     assert result.saved is not None
 

@@ -22,6 +22,7 @@ from genomamba_kernels.mamba_inner.triton_steps import (
     prepare,
     run_scan,
 )
+from genomamba_kernels.selective_scan.plan_choice import choose_plan
 
 COUNT = InnerInputs._fields.index("projection_dtype")  # of the tensors, which are saved
 
@@ -48,6 +49,7 @@ class TritonInner(torch.autograd.Function):
         batch, length = inputs.xz.shape[:2]
         channels = inputs.A.shape[0]
         y = inputs.xz.new_empty(batch, length, channels)
+        ctx.plan = plan = choose_plan(inputs.xz, inputs.A.shape[1])
         save = any(ctx.needs_input_grad)
         final, kept = [], []
         for row in cut(batch, length, channels, in_one=inputs.share is not None):
@@ -57,7 +59,7 @@ class TritonInner(torch.autograd.Function):
                 part = of_piece(inputs, piece, piece.of(inputs.xz), states)
                 part, conv_after = pass_conv_state(part)
                 result = run_scan(
-                    prepare(part), part.scan_state, save=save, y=piece.of(y), share=part.share
+                    prepare(part, plan), part.scan_state, save=save, y=piece.of(y), share=part.share
                 )
                 if save:
                     kept += [part.conv_state, part.scan_state, result.saved]
@@ -94,7 +96,7 @@ class TritonInner(torch.autograd.Function):
                     part = of_piece(inputs, piece, piece.of(inputs.xz), tuple(states))
                     grad_states = backward(
                         part,
-                        prepare(part),
+                        prepare(part, ctx.plan),
                         saved,
                         piece.of(grad_y),
                         grad_states,
