@@ -1,23 +1,31 @@
 """Prints what a training step launches on a GPU that its rehearsal did not foresee.
 
-    python rehearse_for_gpu.py
+    python rehearse_for_gpu.py [--compile]
 
 Operators run on small CPU tensors, forward and backward, every launch being replaced by a note of
 what Triton would compile for it. A line for each operator and case: how many kernels, and `ok`, or
 those that were launched but not rehearsed (`missed`) and the other way round (`in vain`).
+
+With `--compile`, Triton compiles for sm_90 what the convolution rehearses, and only looks for what
+it then launches. A line a launch: the kernel, and `found` or `compiled again`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import pkgutil
+import sys
 from collections.abc import Callable
 from typing import Any
 
 os.environ.pop("TRITON_INTERPRET", None)
 
 import torch
+import triton
+from triton import knobs
+from triton.backends.compiler import GPUTarget
 from triton.runtime.jit import JITFunction
 
 import genomamba_kernels
@@ -98,12 +106,46 @@ def operators(
     }  # fmt: skip
 
 
+class Driver:
+    """Of a GPU that need not be there."""
+
+    def get_current_device(self) -> int:
+        return 0
+
+    def get_current_stream(self, device: int) -> int:
+        return 0
+
+    def get_current_target(self) -> GPUTarget:
+        return GPUTarget("cuda", 90, 32)
+
+
+def compile_ahead() -> None:
+    compiled = []
+    knobs.compilation.listener = lambda *, src, **_: compiled.append(src.fn.__name__)
+    triton.runtime.driver.set_active(Driver())  # pyright: ignore
+    torch.cuda.current_device = lambda: 0
+    torch.cuda.device = lambda device: contextlib.nullcontext()
+    run = JITFunction.run
+
+    def look(kernel: JITFunction, *, grid: Any, warmup: bool, **named: Any) -> None:
+        before = len(compiled)
+        run(kernel, grid=grid, warmup=True, **named)
+        if not warmup:
+            print(kernel.fn.__name__, "found" if len(compiled) == before else "compiled again")
+
+    JITFunction.run = look  # pyright: ignore
+    operators(torch.bfloat16, 1, 256, 256, 16, False)["causal_conv1d"]().sum().backward()
+
+
 def main() -> None:
-    JITFunction.run = note_launch  # pyright: ignore
-    launching.compile_later = note_rehearsed
     for name in ("selective_scan", "causal_conv1d", "mamba_inner", "mamba_block"):
         module = importlib.import_module(f"genomamba_kernels.{name}.triton_autograd")
         module.rehearse = rehearse  # pyright: ignore
+    if "--compile" in sys.argv:
+        compile_ahead()
+        return
+    JITFunction.run = note_launch  # pyright: ignore
+    launching.compile_later = note_rehearsed
     cases = ((torch.bfloat16, 1, 256, 256, 16, False), (torch.float32, 3, 50, 70, 3, True))
     for case in cases:
         for name, run in operators(*case).items():

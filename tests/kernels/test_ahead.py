@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import sys
 import threading
@@ -16,14 +17,25 @@ import torch
 from genomamba_kernels import ahead, launching
 
 
-def test_a_rehearsal_foresees_every_launch_and_no_other():
+def rehearse_for_gpu(*options, **environment):
     pytest.importorskip("triton")
-    script = Path(__file__).with_name("rehearse_for_gpu.py")
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+    command = [sys.executable, Path(__file__).with_name("rehearse_for_gpu.py"), *options]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=os.environ | environment
+    )
     assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
+    return done.stdout.splitlines()
+
+
+def test_a_rehearsal_foresees_every_launch_and_no_other():
+    lines = rehearse_for_gpu()
     assert len(lines) == 8
-    assert all(line.endswith("ok") for line in lines), done.stdout
+    assert all(line.endswith("ok") for line in lines), lines
+
+
+def test_triton_finds_what_was_compiled_ahead(tmp_path):
+    lines = rehearse_for_gpu("--compile", TRITON_CACHE_DIR=str(tmp_path))
+    assert lines == ["forward_kernel found", "backward_kernel found"]
 
 
 class Kernel:

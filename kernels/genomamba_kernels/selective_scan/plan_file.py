@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from genomamba_kernels.backends import EnvironmentVariableError
 from genomamba_kernels.selective_scan.plan_table import Key
 from genomamba_kernels.selective_scan.triton_plan import DEFAULT_PLAN, Blocks, Plan
 
@@ -26,7 +27,7 @@ ROW_KEYS = ("device", "dtype", "states", "tile", "interval", "forward", "backwar
 BLOCK_KEYS = ("width", "registers", "resident")
 
 
-class PlanFileError(ValueError):
+class PlanFileError(EnvironmentVariableError):
     """A file of plans that cannot be used: which, where in it, what was expected and got."""
 
 
