@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
@@ -23,6 +24,7 @@ from torch import Tensor
 
 from genomamba_kernels.sharing import Share
 
+PATIENCE = 2.0  # seconds
 _rehearsed: set[Any] = set()
 _asked: set[Any] = set()  # what has been given to a thread, so that no two compile the same
 _pending: dict[Any, list[Future[None]]] = {}  # by kernel
@@ -93,8 +95,19 @@ def compile_later(kernel: Any, options: dict[str, Any], arguments: dict[str, Any
 
 
 def wait_for(kernel: Any) -> None:
-    """Waits until nothing compiles the kernel. What went wrong is for its launch to say."""
-    wait(_pending.get(kernel, ()))
+    """Waits until nothing compiles the kernel, and says so on stderr if that takes long.
+
+    What went wrong is for the launch to say.
+    """
+    futures = _pending.get(kernel, ())
+    if wait(futures, timeout=PATIENCE).not_done:
+        name = kernel.__name__
+        print(
+            f"compiling {name} for this GPU, once until Triton's cache is emptied",
+            file=sys.stderr,
+            flush=True,
+        )
+        wait(futures)
 
 
 @functools.cache

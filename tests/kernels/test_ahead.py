@@ -41,6 +41,7 @@ def test_triton_finds_what_was_compiled_ahead(tmp_path):
 class Kernel:
     """A stand-in for Triton's: notes what is compiled and launched, in which order."""
 
+    __name__ = "a_kernel"
     arg_names = ("x_ptr", "n", "length", "N")
 
     def __init__(self) -> None:
@@ -78,14 +79,20 @@ def launch(kernel, x, n=3, length=10, N=2, num_warps=1):
     launching.launch(kernel, 1, options, x_ptr=x, n=n, length=length, N=N)
 
 
+NOTICE = "compiling a_kernel for this GPU, once until Triton's cache is emptied\n"
 META = torch.empty(64, device="meta")
 
 
-def test_a_launch_waits_for_the_compilation_and_a_rehearsal_launches_nothing(kernel):
+@pytest.mark.parametrize("patience", [9.0, 0.01])
+def test_a_launch_waits_for_the_compilation_and_a_rehearsal_launches_nothing(
+    kernel, patience, monkeypatch, capsys
+):
+    monkeypatch.setattr(ahead, "PATIENCE", patience)
     launch(kernel, META[3:])
     threading.Timer(0.2, kernel.may_go_on.set).start()
     launch(kernel, torch.zeros(64))
     assert kernel.events == ["compiled", "launched"]
+    assert capsys.readouterr().err == ("" if patience > 1 else NOTICE)
     assert kernel.pointer.dtype == torch.float32
     assert kernel.pointer.data_ptr() == 12
 
