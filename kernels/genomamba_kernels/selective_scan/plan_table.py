@@ -11,7 +11,7 @@ from genomamba_kernels.selective_scan.triton_plan import DEFAULT_PLAN, Plan
 Key = tuple[str, str, int]
 
 PLANS: dict[Key, Plan] = {
-    # benchmarks/NOTES.md, versions 1 to 8, in bfloat16; float32 with the same plan.
+    # The best of benchmarks/NOTES.md, versions 1 to 8, on an H200; on an H100 timed by itself.
     ("NVIDIA H100", "bfloat16", 16): DEFAULT_PLAN,
     ("NVIDIA H200", "bfloat16", 16): DEFAULT_PLAN,
 }
