@@ -3,11 +3,15 @@
     python benchmarks/record_result.py runs/induction --output results/induction.json
     python benchmarks/record_result.py runs/five.run --evaluation runs/five.test.json \\
         --baselines runs/five.kmers.json --output results/distant_five.json
+    python benchmarks/record_result.py runs/apes.plain --evaluation runs/apes.plain.test.json \\
+        --baselines runs/apes.kmers.json --paired runs/apes.plain.paired.json \\
+        --output results/apes_chr1.json
 
 All it says is read from the run's folder: commands.jsonl (commands, commits, hardware, seed),
 metrics.csv (accuracy by step) and test.json, which ``genomamba test`` wrote (the metrics). With
 --evaluation the metrics are those of ``genomamba evaluate`` on frozen manifests, with --baselines
-beside them those that docs/real-data/kmers.py found on the same windows. Commands that continued
+beside them those that docs/real-data/kmers.py found on the same windows, and with --paired the
+differences to those, from docs/real-data/paired.py. Commands that continued
 the run are in it too. A commit that ends with "-dirty" had changed files: commit before a run that
 is to be published.
 """
@@ -30,15 +34,18 @@ STEPS = 24  # of the curve by step
 
 
 def result(
-    run: Path, evaluation: Path | None = None, baselines: Path | None = None
+    run: Path,
+    evaluation: Path | None = None,
+    baselines: Path | None = None,
+    paired: Path | None = None,
 ) -> dict[str, Any]:
     """The content of a run's results file.
 
     Raises:
-        InputError: the run has not been trained and then tested, or the baselines are of other
-            windows than the evaluation.
+        InputError: the run has not been trained and then tested, or the baselines, or the paired
+            differences, are of others than the evaluation.
     """
-    begun, ends = _lines(run / COMMANDS)
+    begun, ends = log_lines(run / COMMANDS)
     fits = [line for line in begun if line["subcommand"] == "fit"]
     tested = evaluation is not None or begun[-1]["subcommand"] in ("test", "evaluate")
     if not fits or not tested:
@@ -51,7 +58,7 @@ def result(
     if evaluation is None:
         metrics, commands = _json(run / TEST), [*fits, begun[-1]]
     else:
-        metrics, commands = {"accuracy_by_length": _evaluated(evaluation, baselines)}, fits
+        metrics, commands = {"accuracy_by_length": _evaluated(evaluation, baselines, paired)}, fits
     training = metrics.get("training") or _training(ends, run)
     return {
         "command": " && ".join(_unique(line["command"] for line in commands)),
@@ -65,9 +72,10 @@ def result(
     }
 
 
-def _evaluated(evaluation: Path, baselines: Path | None) -> dict[str, Any]:
+def _evaluated(evaluation: Path, baselines: Path | None, paired: Path | None) -> dict[str, Any]:
     """Accuracy and interval at each length of the manifests, beside the baselines'."""
     beside = {} if baselines is None else _json(baselines)
+    differences = {} if paired is None else _json(paired)
     found = {}
     results = [r for r in _json(evaluation)["results"] if r["quantity"] == "manifest"]
     for one in sorted(results, key=lambda r: r["length"]):
@@ -90,6 +98,16 @@ def _evaluated(evaluation: Path, baselines: Path | None) -> dict[str, Any]:
                     fix="Give docs/real-data/kmers.py the evaluation's manifests",
                 )
             row["baselines"] = {n: v for n, v in others.items() if isinstance(v, dict)}
+            for name, other in differences.get(length, {}).items():
+                same = other["accuracy"] == row["baselines"].get(name, {}).get("accuracy")
+                if not same or other["model_accuracy"] != row["accuracy"]:
+                    raise InputError(
+                        f"at {length} bases the accuracies of {name} or of the model are not those "
+                        f"of {baselines} and {evaluation}",
+                        file=paired,
+                        fix="Run docs/real-data/paired.py on the same checkpoint and windows",
+                    )
+                row["baselines"][name]["difference"] = other["difference"]
         found[length] = row
     return found
 
@@ -100,6 +118,7 @@ def write_result(
     command: str | None = None,
     evaluation: Path | None = None,
     baselines: Path | None = None,
+    paired: Path | None = None,
 ) -> dict[str, Any]:
     """Writes a run's results file and returns its content.
 
@@ -109,11 +128,12 @@ def write_result(
         command: that ran the commands in the folder's log; those by default.
         evaluation: the JSON of ``genomamba evaluate``, instead of the run's test.json.
         baselines: the JSON of docs/real-data/kmers.py on the evaluation's windows.
+        paired: the JSON of docs/real-data/paired.py on the same windows.
 
     Raises:
         InputError: as ``result``.
     """
-    content = result(run, evaluation, baselines)
+    content = result(run, evaluation, baselines, paired)
     content |= {} if command is None else {"command": command}
     output.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(output) as path:
@@ -121,7 +141,7 @@ def write_result(
     return content
 
 
-def _lines(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def log_lines(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Those of commands that began, and of trainings that ended."""
     try:
         lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
@@ -176,12 +196,19 @@ def main() -> int:
     parser.add_argument("--output", type=Path, required=True, metavar="JSON")
     parser.add_argument("--evaluation", type=Path, metavar="JSON", help="of `genomamba evaluate`")
     parser.add_argument("--baselines", type=Path, metavar="JSON", help="of the same windows")
+    parser.add_argument("--paired", type=Path, metavar="JSON", help="differences to --baselines")
     args = parser.parse_args()
     if args.baselines is not None and args.evaluation is None:
         parser.error("--baselines stand beside an --evaluation")
+    if args.paired is not None and args.baselines is None:
+        parser.error("--paired are differences to --baselines")
     try:
         content = write_result(
-            args.run, args.output, evaluation=args.evaluation, baselines=args.baselines
+            args.run,
+            args.output,
+            evaluation=args.evaluation,
+            baselines=args.baselines,
+            paired=args.paired,
         )
     except InputError as error:
         print(f"record_result: error: {error}", file=sys.stderr)

@@ -14,6 +14,7 @@ from typing import Any
 
 import baselines_section
 import matplotlib as mpl
+import perplexity_section
 
 from genomamba_data_prep.atomic import atomic_file
 
@@ -81,6 +82,8 @@ def section(path: Path, plots: Path) -> str:
 def _figures(name: str, content: dict[str, Any], plots: Path) -> str:
     """By length with a plot, or the one accuracy there is."""
     metrics = content["metrics"]
+    if "models" in metrics:
+        return perplexity_section.figures(name, metrics, plots)
     if "accuracy_by_length" not in metrics:
         return f"Accuracy {metrics['accuracy']:.4f} of {metrics['examples']} examples.\n"
     found, steps = metrics["accuracy_by_length"], metrics.get("accuracy_by_step")
@@ -95,7 +98,24 @@ def _figures(name: str, content: dict[str, Any], plots: Path) -> str:
         figures = " | ".join(with_interval(curve[int(length)]) for curve in curves.values())
         table.append(f"| {length} | {figures} | {row['examples']} |")
     rows = "\n".join(table)
-    return f"![accuracy](results/{name}.svg)\n\n{rows}\n{_by_step(metrics)}"
+    return f"![accuracy](results/{name}.svg)\n\n{rows}\n{_paired(found)}{_by_step(metrics)}"
+
+
+def _paired(found: dict[str, Any]) -> str:
+    """The model's accuracy less each baseline's on the same windows, where it was recorded."""
+    lines = []
+    for length, row in found.items():
+        for name, other in row.get("baselines", {}).items():
+            if "difference" in other:
+                gain = other["difference"]
+                ends = (
+                    "" if gain["low"] is None else f" ({gain['low']:+.3f} to {gain['high']:+.3f})"
+                )
+                lines.append(f"| {length} | {name} | {gain['value']:+.4f}{ends} | {gain['loci']} |")
+    if not lines:
+        return ""
+    header = "| length | model minus | difference, paired over loci | loci |\n|--:|--:|--:|--:|"
+    return "\n".join(["", header, *lines, ""])
 
 
 def _by_step(metrics: dict[str, Any]) -> str:

@@ -6,7 +6,8 @@
 Shrinkage LDA on square roots of strand-symmetric 4-mer and 6-mer frequencies, fitted at each length
 to windows of that length from the train split, every half length: the audit's classifier and
 training windows (`genomamba prepare audit`), on other test windows. Intervals are over the loci of
-`genomamba evaluate`.
+`genomamba evaluate`. With --predictions also a table of what is predicted for each window, to stand
+beside a model's (docs/real-data/paired.py).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from genomamba.inference.evaluate_metrics import window_loci
 from genomamba_data_prep import splits as splits_file
@@ -51,8 +53,8 @@ def places(manifest: Manifest) -> AuditWindows:
 
 def baselines(
     species_set: SpeciesSet, splits: Splits, manifest: Manifest, args: argparse.Namespace
-) -> dict[str, Any]:
-    """Accuracy and interval of each k."""
+) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Accuracy and interval of each k, and a row for each prediction."""
     check_held_out(manifest, splits)
     intervals = splits.intervals("train")
     length, n_classes = manifest.length, len(species_set.classes)
@@ -71,6 +73,7 @@ def baselines(
         seen = [read_features(species_set, windows, progress).kmers for windows in (train, test)]
     loci = window_loci(manifest, args.locus)
     found: dict[str, Any] = {"train_windows": len(train), "test_windows": len(test)}
+    tables = []
     for k in KS:
         shares = shorter_classes(LONGEST_K, k).astype(np.float32)
         fitted, asked = (np.sqrt(own @ shares if k < LONGEST_K else own) for own in seen)
@@ -82,8 +85,11 @@ def baselines(
             "high": result.high,
             "recall": dict(zip(species_set.classes, result.recall, strict=True)),
         }
+        names = np.array(species_set.classes)[predicted]
+        table = {"length": length, "window": np.arange(len(test)), "prediction": names}
+        tables.append(pd.DataFrame({"classifier": f"{k}-mer LDA", **table}))
         print(f"{length}\t{k}-mer LDA\t{result.accuracy:.4f}", file=sys.stderr)
-    return found
+    return found, pd.concat(tables)
 
 
 def main() -> int:
@@ -92,6 +98,7 @@ def main() -> int:
     parser.add_argument("--splits", type=Path, required=True, metavar="TSV")
     parser.add_argument("--manifest", type=Path, nargs="+", required=True, metavar="PARQUET")
     parser.add_argument("--output", type=Path, required=True, metavar="JSON")
+    parser.add_argument("--predictions", type=Path, metavar="TSV", help="a row a window")
     parser.add_argument(
         "--train-windows", type=int, default=32768, help="at most, over all species"
     )
@@ -103,9 +110,14 @@ def main() -> int:
         splits = splits_file.read(args.splits, species_set)
         manifests = [read_manifest(path, species_set) for path in args.manifest]
         manifests.sort(key=lambda manifest: manifest.length)
-        found = {str(m.length): baselines(species_set, splits, m, args) for m in manifests}
+        by_length = {str(m.length): baselines(species_set, splits, m, args) for m in manifests}
+        found = {length: figures for length, (figures, _) in by_length.items()}
         with atomic_file(args.output) as path:
             path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        if args.predictions is not None:
+            table = pd.concat([predicted for _, predicted in by_length.values()])
+            with atomic_file(args.predictions) as path:
+                table.to_csv(path, sep="\t", index=False)
     except InputError as error:
         print(f"kmers: error: {error}", file=sys.stderr)
         return 2
