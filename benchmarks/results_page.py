@@ -20,7 +20,7 @@ from genomamba_data_prep.atomic import atomic_file
 
 ROOT = Path(__file__).parents[1]
 COLUMNS = ("command", "commit", "hardware", "seed", "tokens", "seconds")
-COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")
 Curve = dict[int, dict[str, Any]]  # length or step: accuracy, and low and high where known
 
 

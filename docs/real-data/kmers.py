@@ -3,9 +3,9 @@
     python docs/real-data/kmers.py set.tsv --splits splits.tsv --manifest test-*.parquet \\
         --output kmers.json
 
-Shrinkage LDA on square roots of strand-symmetric 4-mer and 6-mer frequencies, fitted at each length
-to windows of that length from the train split, every half length: the audit's classifier and
-training windows (`genomamba prepare audit`), on other test windows. Intervals are over the loci of
+Shrinkage LDA on square roots of strand-symmetric k-mer frequencies, fitted at each length to
+windows of that length from the train split, every half length: the audit's classifier and training
+windows (`genomamba prepare audit`), on other test windows. Intervals are over the loci of
 `genomamba evaluate`. With --predictions also a table of what is predicted for each window, to stand
 beside a model's (docs/real-data/paired.py).
 """
@@ -36,7 +36,15 @@ from genomamba_data_prep.progress import Progress
 from genomamba_data_prep.species_set import SpeciesSet
 from genomamba_data_prep.splits import Interval, Splits
 
-KS = (4, 6)
+KS = "4,6"
+
+
+def read_ks(text: str) -> list[int]:
+    """Word lengths as 4,6; an argparse type."""
+    ks = [int(field) for field in text.split(",")]
+    if not all(1 <= k <= LONGEST_K for k in ks):
+        raise ValueError(text)
+    return ks
 
 
 def places(manifest: Manifest) -> AuditWindows:
@@ -74,7 +82,7 @@ def baselines(
     loci = window_loci(manifest, args.locus)
     found: dict[str, Any] = {"train_windows": len(train), "test_windows": len(test)}
     tables = []
-    for k in KS:
+    for k in args.k:
         shares = shorter_classes(LONGEST_K, k).astype(np.float32)
         fitted, asked = (np.sqrt(own @ shares if k < LONGEST_K else own) for own in seen)
         (predicted,) = predict_lda(fitted, train.label, [asked], n_classes, args.seed)
@@ -101,6 +109,9 @@ def main() -> int:
     parser.add_argument("--predictions", type=Path, metavar="TSV", help="a row a window")
     parser.add_argument(
         "--train-windows", type=int, default=32768, help="at most, over all species"
+    )
+    parser.add_argument(
+        "--k", type=read_ks, default=read_ks(KS), metavar="LIST", help=f"of k-mers (default {KS})"
     )
     parser.add_argument("--locus", type=int, help="as in `genomamba evaluate`")
     parser.add_argument("--seed", type=int, default=0)

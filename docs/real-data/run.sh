@@ -184,11 +184,11 @@ TILE=1048576 # bases: the longest windows of human_* and apes_*
 
 # without_n FASTA.GZ...: FASTA without N, a line a record. Assemblies have gaps of their own, whose
 # places and lengths tell species apart (the audit's control); and windows of all lengths hold the
-# same bases only where none is refused for its N.
+# same bases only where none is refused for its N. The soft mask goes, too: few records have one.
 without_n() {
   zcat "$@" | awk '
     /^>/ { if (NR > 1) print ""; print; next }
-    { gsub(/[^ACGTacgt]/, ""); printf "%s", $0 }
+    { gsub(/[^ACGTacgt]/, ""); printf "%s", toupper($0) }
     END { print "" }'
 }
 
@@ -272,7 +272,7 @@ apes_audit() { # k-mer baselines and leakage controls
 
 apes_kmers() { # k-mer baselines on the test windows
   "$python" "$here/kmers.py" "$out/apes.tsv" --splits "$out/apes.splits.tsv" --locus 262144 \
-    --manifest "$out/apes"/test-*.parquet --output "$out/apes.kmers.json" \
+    --k 3,4,5,6 --manifest "$out/apes"/test-*.parquet --output "$out/apes.kmers.json" \
     --predictions "$out/apes.kmers.tsv"
 }
 
