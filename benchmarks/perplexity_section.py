@@ -31,7 +31,7 @@ def draw(name: str, models: list[dict[str, Any]], output: Path) -> None:
         axis.plot(contexts, values, marker="o", linestyle=line, color=color, label=label(row))
     axis.set_xscale("log", base=2)
     axis.set(xlabel="context (bases)", ylabel="perplexity", title=name)
-    axis.legend(title="trained on", fontsize="small")
+    figure.legend(title="trained on", fontsize="small", loc="outside right upper")
     axis.grid(alpha=0.3)
     figure.savefig(output, metadata={"Date": None})
     plt.close(figure)
