@@ -45,7 +45,8 @@ benchmark: setup
 
 # On a machine with a GPU: minutes each. Every allocation is its own, so that memcheck sees its end.
 SANITIZED := $(addprefix tests/kernels/test_, operator_suite.py selective_scan_triton.py \
-    causal_conv1d_triton.py mamba_inner.py mamba_block.py mamba_step.py rms_norm.py next_token_loss.py)
+    causal_conv1d_triton.py mamba_inner.py mamba_block.py mamba_step.py attention_step.py rms_norm.py \
+    next_token_loss.py)
 sanitize: setup
 	for tool in memcheck racecheck; do \
 	    PYTORCH_NO_CUDA_MEMORY_CACHING=1 GENOMAMBA_SMALL_TESTS=1 \

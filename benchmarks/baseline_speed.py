@@ -19,6 +19,7 @@ GIB = 1 << 30
 SECONDS = 1.0  # that are timed, at least
 MOST = 50  # repetitions
 CHUNK = 16  # steps of decoding between two looks at the clock
+HEAD = 64  # width of an attention head in decoding, as usual
 
 
 def build(mixer: str, shape: str, device: torch.device, **fields: int) -> MambaForPretraining:
@@ -74,7 +75,8 @@ def decode(mixer: str, shape: str, prompt: int, batch: int, device: torch.device
     """Tokens a second after a prompt, drawn as `genomamba generate` draws them."""
     if mixer == "attention":
         width, depth = map(int, shape.split("x"))
-        model = build(mixer, f"{width}x{max(1, depth // 2)}", device, mlp_ratio=4)
+        heads = max(1, width // HEAD)
+        model = build(mixer, f"{width}x{max(1, depth // 2)}", device, mlp_ratio=4, n_heads=heads)
     else:
         model = build(mixer, shape, device)
     model.eval()
@@ -86,10 +88,10 @@ def decode(mixer: str, shape: str, prompt: int, batch: int, device: torch.device
     state = MambaState(
         tuple(layer._make(t.expand(batch, *t.shape[1:]) for t in layer) for layer in read.layers)
     )
-    step = Stepper(model, state)
+    step = Stepper(model, state, CHUNK * (MOST + 1))  # what `timed` calls at most
     del state, read
     logits = model.head(hidden[:, -1]).expand(batch, -1)
-    draw = Drawing(step, logits, Sampling(), device.type == "cuda" and step.is_constant)
+    draw = Drawing(step, logits, Sampling(), graph=device.type == "cuda")
     numbers = torch.rand(CHUNK, batch, dtype=torch.float64, device=device)
 
     def go_on() -> None:

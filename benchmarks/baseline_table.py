@@ -13,7 +13,7 @@ from records import append_row, read_rows
 
 from genomamba.training.run_log import commit, hardware
 
-OUT_OF_MEMORY, TIME = "out of memory", "time"
+OUT_OF_MEMORY, TIME, BUDGET = "out of memory", "time", "budget"
 
 
 class Figure(NamedTuple):
@@ -25,7 +25,9 @@ class Figure(NamedTuple):
     batch: int
     tokens: int  # that were trained on, or timed
     seconds: float  # likewise
-    ended_by: str = "budget"
+    ended_by: str = (
+        BUDGET  # or TIME, before all steps, and so the learning rate's schedule, were over
+    )
     spent: float = 0.0  # seconds of what grows with the length: a test pass, a step
 
 
@@ -61,11 +63,11 @@ class Table:
         }
         rows = read_rows(path) if path.exists() else []
         self.failed = False
-        self._ended = {_key(row): row["ended_by"] for row in rows}
+        self._has_figure = {_key(row): row["value"] != "" for row in rows}
 
-    def ended_by(self, point: Point) -> str | None:
+    def has_figure(self, point: Point) -> bool | None:
         """Of a point that is there; else None."""
-        return self._ended.get(tuple(map(str, point[:5])))
+        return self._has_figure.get(tuple(map(str, point[:5])))
 
     def add(self, point: Point, figure: Figure | None, ended_by: str) -> None:
         """A row; without a figure it says why there is none."""
@@ -112,10 +114,10 @@ def measure_all(table: Table, points: Iterator[Point], most_seconds: float) -> N
         most_seconds: of ``Figure.spent``; what comes after is left out.
     """
     for point in points:
-        ended = table.ended_by(point)
-        if ended is not None and is_an_end(ended):
+        known = table.has_figure(point)
+        if known is False:
             return
-        if ended is not None:
+        if known:
             continue
         try:
             figures = point.measure()
@@ -131,11 +133,6 @@ def measure_all(table: Table, points: Iterator[Point], most_seconds: float) -> N
             table.add(point, figure, figure.ended_by)
         if max(figure.spent for figure in figures) > most_seconds:
             following = next(points, None)
-            if following is not None and table.ended_by(following) is None:
+            if following is not None and table.has_figure(following) is None:
                 table.add(following, None, TIME)
             return
-
-
-def is_an_end(ended_by: str) -> bool:
-    """Whether nothing was measured at a point, and so at none after it."""
-    return ended_by in (OUT_OF_MEMORY, TIME) or ended_by.startswith("failed")

@@ -11,13 +11,17 @@ matrices of as many weights (mlp_ratio 1). Each row says the parameters: Hyena's
 10,000 and 64 d_model a block.
 
 - induction: ``genomamba fit`` of the task on --task-configs, then ``test`` at --test-lengths;
-- next-token: ``genomamba fit`` of pretraining/base at --train-lengths, bits a base on the
-  validation windows. Of a clade that is simulated where no --species-set is given;
+- next-token: ``genomamba fit`` of pretraining/base at --train-lengths, then ``validate``: bits a
+  base on the validation windows. Of a clade that is simulated where no --species-set is given;
 - clade: the same of species/base, the accuracy on the validation windows;
 - step: tokens/s and peak memory (of a GPU) of a training step, next-token loss, random tokens, at
   --step-lengths; bf16 autocast on a GPU;
 - decode: tokens/s of one step a token after a prompt of --prompt tokens, mixers mamba and
-  attention. The Transformer is the usual one here, with mlp_ratio 4 and half the blocks.
+  attention. The Transformer is the usual one here, with mlp_ratio 4, heads of 64
+  and half the blocks.
+
+A training ends after --steps ("budget" in the row), when it has learnt the task ("convergence"), or
+after --minutes ("time"): then the learning rate's schedule, which is of all steps, is unfinished.
 
 A row is appended as soon as it is known, and one that is there is not measured again: run the same
 command again to go on. What does not fit the memory is a row, "out of memory", and so is what

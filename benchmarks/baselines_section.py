@@ -17,6 +17,7 @@ TITLES = {
     ("step", "peak_gib"): "Training step: peak memory, GiB",
     ("decode", "tokens_per_s"): "Decoding: tokens a second, by batch",
 }
+ENDED = "time over"  # before the steps and the learning rate's schedule were
 LOGARITHMIC = ("tokens_per_s", "peak_gib")
 
 
@@ -72,12 +73,12 @@ def _table(rows: Rows) -> str:
 def _cell(rows: Rows) -> str:
     if not rows:
         return ""
-    value = rows[-1]["value"]
-    return f"{float(value):,.4g}" if value and abs(float(value)) < 1e4 else _large(rows[-1])
-
-
-def _large(row: dict[str, str]) -> str:
-    return f"{float(row['value']):,.0f}" if row["value"] else row["ended_by"]
+    value, ended_by = rows[-1]["value"], rows[-1]["ended_by"]
+    if not value:
+        return ended_by
+    number = float(value)
+    said = f"{number:,.4g}" if abs(number) < 1e4 else f"{number:,.0f}"
+    return f"{said} ({ENDED})" if ended_by == "time" else said
 
 
 def _parameters(mixer: str, rows: Rows) -> str:

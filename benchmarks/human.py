@@ -13,8 +13,8 @@ shortest C, so that no difference comes from where in the genome a position lies
   in the shortest pieces: what is a context of that length worth?
 
 Gains are in nats a base, with the 95 % interval over loci, stretches of the test sequence that are
-drawn again whole (`genomamba_data_prep.audit.accuracy`); so is each model's difference to the model
-that was trained on the shortest windows, each at its own length.
+drawn again whole (`genomamba_data_prep.locus_bootstrap`); so is each model's difference to the
+model that was trained on the shortest windows, each at its own length.
 """
 
 from __future__ import annotations
@@ -24,9 +24,8 @@ import json
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -38,9 +37,9 @@ from genomamba.models import MambaForPretraining
 from genomamba.training.checkpoint import load_model
 from genomamba.training.run_log import COMMANDS
 from genomamba_data_prep.atomic import atomic_file
-from genomamba_data_prep.audit.accuracy import Mean, mean_over_loci
 from genomamba_data_prep.codes import BASE_BITS, Codes, N
 from genomamba_data_prep.errors import InputError
+from genomamba_data_prep.locus_bootstrap import MIN_LOCI, mean_spread
 from genomamba_data_prep.manifest_command import read_lengths
 from genomamba_data_prep.manifest_windows import ManifestReader
 from genomamba_data_prep.manifests import read_manifest
@@ -49,6 +48,15 @@ from genomamba_data_prep.species_set import SpeciesSet
 
 CHECKPOINT = Path("checkpoints", "last.ckpt")
 Losses = npt.NDArray[np.float32]
+
+
+class Mean(NamedTuple):
+    """In nats a base, with the 95 % interval; that is None with fewer than ``MIN_LOCI`` loci."""
+
+    value: float
+    low: float | None
+    high: float | None
+    loci: int
 
 
 class Targets:
@@ -78,7 +86,12 @@ class Targets:
         """The mean of the chosen targets (T,), its interval over loci that weigh alike."""
         sums, numbers = self.by_locus(values, chosen)
         has = numbers > 0
-        return mean_over_loci(sums[has] / numbers[has], np.flatnonzero(has))
+        means, loci = sums[has] / numbers[has], np.flatnonzero(has)
+        value = float(means.mean())
+        if len(loci) < MIN_LOCI:
+            return Mean(value, None, None, len(loci))
+        half = float(mean_spread(means, np.zeros(len(loci), dtype=np.int64), loci).half[0])
+        return Mean(value, value - half, value + half, len(loci))
 
 
 @torch.inference_mode()
@@ -117,11 +130,11 @@ def by_context(found: dict[int, Losses], targets: Targets) -> dict[str, Any]:
             row |= {"low": math.exp(loss.low), "high": math.exp(loss.high)}
         if context > shortest:
             gained = found[shortest] - values
-            row["gain"] = asdict(targets.mean(gained, everywhere))
+            row["gain"] = targets.mean(gained, everywhere)._asdict()
             row["far"] = {
                 "from": context // 2,
                 "perplexity": math.exp(targets.mean(values, second).value),
-                "gain": asdict(targets.mean(gained, second)),
+                "gain": targets.mean(gained, second)._asdict(),
             }
         rows[str(context)] = row
     return rows
@@ -156,7 +169,7 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
             own.append(found[at])
             better = targets.mean(own[0] - own[-1], np.ones(len(targets.at), dtype=bool))
             row |= {"contexts": by_context(found, targets), "own_context": at}
-            row |= {"gain_over_first": asdict(better)} if len(own) > 1 else {}
+            row |= {"gain_over_first": better._asdict()} if len(own) > 1 else {}
             rows.append(row)
             model.cpu()
     return content(args.runs, rows, targets)

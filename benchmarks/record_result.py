@@ -2,18 +2,16 @@
 
     python benchmarks/record_result.py runs/induction --output results/induction.json
     python benchmarks/record_result.py runs/five.run --evaluation runs/five.test.json \\
-        --baselines runs/five.kmers.json --output results/distant_five.json
-    python benchmarks/record_result.py runs/apes.plain --evaluation runs/apes.plain.test.json \\
-        --baselines runs/apes.kmers.json --paired runs/apes.plain.paired.json \\
-        --output results/apes_chr1.json
+        --baselines runs/five.kmers.json --against runs/five.less.6-mers.json \\
+        --output results/distant_five.json
 
 All it says is read from the run's folder: commands.jsonl (commands, commits, hardware, seed),
 metrics.csv (accuracy by step) and test.json, which ``genomamba test`` wrote (the metrics). With
 --evaluation the metrics are those of ``genomamba evaluate`` on frozen manifests, with --baselines
-beside them those that docs/real-data/kmers.py found on the same windows, and with --paired the
-differences to those, from docs/real-data/paired.py. Commands that continued
-the run are in it too. A commit that ends with "-dirty" had changed files: commit before a run that
-is to be published.
+beside them those that docs/real-data/kmers.py found on the same windows, with --against differences
+from other classifiers, window by window, of docs/real-data/compare.py. Commands that continued the
+run are in it too. A commit that ends with "-dirty" had changed files: commit before a run that is
+to be published.
 """
 
 from __future__ import annotations
@@ -21,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +36,13 @@ def result(
     run: Path,
     evaluation: Path | None = None,
     baselines: Path | None = None,
-    paired: Path | None = None,
+    against: Sequence[Path] = (),
 ) -> dict[str, Any]:
     """The content of a run's results file.
 
     Raises:
-        InputError: the run has not been trained and then tested, or the baselines, or the paired
-            differences, are of others than the evaluation.
+        InputError: the run has not been trained and then tested, or the baselines or comparisons
+            are of other windows or another classifier than the evaluation.
     """
     begun, ends = log_lines(run / COMMANDS)
     fits = [line for line in begun if line["subcommand"] == "fit"]
@@ -58,7 +57,10 @@ def result(
     if evaluation is None:
         metrics, commands = _json(run / TEST), [*fits, begun[-1]]
     else:
-        metrics, commands = {"accuracy_by_length": _evaluated(evaluation, baselines, paired)}, fits
+        rows = _evaluated(evaluation, baselines)
+        for comparison in against:
+            _add_differences(rows, comparison)
+        metrics, commands = {"accuracy_by_length": rows}, fits
     training = metrics.get("training") or _training(ends, run)
     return {
         "command": " && ".join(_unique(line["command"] for line in commands)),
@@ -72,10 +74,9 @@ def result(
     }
 
 
-def _evaluated(evaluation: Path, baselines: Path | None, paired: Path | None) -> dict[str, Any]:
+def _evaluated(evaluation: Path, baselines: Path | None) -> dict[str, Any]:
     """Accuracy and interval at each length of the manifests, beside the baselines'."""
     beside = {} if baselines is None else _json(baselines)
-    differences = {} if paired is None else _json(paired)
     found = {}
     results = [r for r in _json(evaluation)["results"] if r["quantity"] == "manifest"]
     for one in sorted(results, key=lambda r: r["length"]):
@@ -98,18 +99,34 @@ def _evaluated(evaluation: Path, baselines: Path | None, paired: Path | None) ->
                     fix="Give docs/real-data/kmers.py the evaluation's manifests",
                 )
             row["baselines"] = {n: v for n, v in others.items() if isinstance(v, dict)}
-            for name, other in differences.get(length, {}).items():
-                same = other["accuracy"] == row["baselines"].get(name, {}).get("accuracy")
-                if not same or other["model_accuracy"] != row["accuracy"]:
-                    raise InputError(
-                        f"at {length} bases the accuracies of {name} or of the model are not those "
-                        f"of {baselines} and {evaluation}",
-                        file=paired,
-                        fix="Run docs/real-data/paired.py on the same checkpoint and windows",
-                    )
-                row["baselines"][name]["difference"] = other["difference"]
         found[length] = row
     return found
+
+
+def _add_differences(rows: dict[str, Any], path: Path) -> None:
+    """Puts the differences of a comparison into the evaluation's rows, by the other's name."""
+    comparison = _json(path)
+    if not comparison.keys() >= {"first", "second", "by_length"}:
+        raise InputError(
+            "expected a comparison of two classifiers",
+            file=path,
+            fix="Give what docs/real-data/compare.py wrote",
+        )
+    other = comparison["second"]["classifier"]
+    for length, row in rows.items():
+        found = comparison["by_length"].get(length, {"windows": None, "first": None})
+        if (found["windows"], found["first"]) != (row["examples"], row["accuracy"]):
+            raise InputError(
+                f"at {length} bases its first classifier has the accuracy {found['first']} on "
+                f"{found['windows']} windows, the evaluation {row['accuracy']} on "
+                f"{row['examples']}",
+                file=path,
+                fix="Give docs/real-data/compare.py first what the same `genomamba evaluate` "
+                "command wrote with --predictions",
+            )
+        if other in row.setdefault("against", {}):
+            raise InputError(f"is a second comparison with {other}", file=path, fix="Give one")
+        row["against"][other] = {end: found[end] for end in ("difference", "low", "high")}
 
 
 def write_result(
@@ -118,7 +135,7 @@ def write_result(
     command: str | None = None,
     evaluation: Path | None = None,
     baselines: Path | None = None,
-    paired: Path | None = None,
+    against: Sequence[Path] = (),
 ) -> dict[str, Any]:
     """Writes a run's results file and returns its content.
 
@@ -128,12 +145,12 @@ def write_result(
         command: that ran the commands in the folder's log; those by default.
         evaluation: the JSON of ``genomamba evaluate``, instead of the run's test.json.
         baselines: the JSON of docs/real-data/kmers.py on the evaluation's windows.
-        paired: the JSON of docs/real-data/paired.py on the same windows.
+        against: JSON files of docs/real-data/compare.py, the evaluation's predictions first.
 
     Raises:
         InputError: as ``result``.
     """
-    content = result(run, evaluation, baselines, paired)
+    content = result(run, evaluation, baselines, against)
     content |= {} if command is None else {"command": command}
     output.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(output) as path:
@@ -196,19 +213,19 @@ def main() -> int:
     parser.add_argument("--output", type=Path, required=True, metavar="JSON")
     parser.add_argument("--evaluation", type=Path, metavar="JSON", help="of `genomamba evaluate`")
     parser.add_argument("--baselines", type=Path, metavar="JSON", help="of the same windows")
-    parser.add_argument("--paired", type=Path, metavar="JSON", help="differences to --baselines")
+    parser.add_argument(
+        "--against", type=Path, nargs="+", default=(), metavar="JSON", help="of the same windows"
+    )
     args = parser.parse_args()
-    if args.baselines is not None and args.evaluation is None:
-        parser.error("--baselines stand beside an --evaluation")
-    if args.paired is not None and args.baselines is None:
-        parser.error("--paired are differences to --baselines")
+    if (args.baselines is not None or args.against) and args.evaluation is None:
+        parser.error("--baselines and --against stand beside an --evaluation")
     try:
         content = write_result(
             args.run,
             args.output,
             evaluation=args.evaluation,
             baselines=args.baselines,
-            paired=args.paired,
+            against=args.against,
         )
     except InputError as error:
         print(f"record_result: error: {error}", file=sys.stderr)

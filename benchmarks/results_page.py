@@ -98,24 +98,27 @@ def _figures(name: str, content: dict[str, Any], plots: Path) -> str:
         figures = " | ".join(with_interval(curve[int(length)]) for curve in curves.values())
         table.append(f"| {length} | {figures} | {row['examples']} |")
     rows = "\n".join(table)
-    return f"![accuracy](results/{name}.svg)\n\n{rows}\n{_paired(found)}{_by_step(metrics)}"
+    return f"![accuracy](results/{name}.svg)\n\n{rows}\n{_differences(found)}{_by_step(metrics)}"
 
 
-def _paired(found: dict[str, Any]) -> str:
-    """The model's accuracy less each baseline's on the same windows, where it was recorded."""
-    lines = []
-    for length, row in found.items():
-        for name, other in row.get("baselines", {}).items():
-            if "difference" in other:
-                gain = other["difference"]
-                ends = (
-                    "" if gain["low"] is None else f" ({gain['low']:+.3f} to {gain['high']:+.3f})"
-                )
-                lines.append(f"| {length} | {name} | {gain['value']:+.4f}{ends} | {gain['loci']} |")
-    if not lines:
+def _differences(found: dict[str, Any]) -> str:
+    """From other classifiers on the same windows, where they were compared."""
+    others = list(dict.fromkeys(name for row in found.values() for name in row.get("against", {})))
+    if not others:
         return ""
-    header = "| length | model minus | difference, paired over loci | loci |\n|--:|--:|--:|--:|"
-    return "\n".join(["", header, *lines, ""])
+    lead = "\nAccuracy less that of others, paired by window, with 95 % intervals over loci:\n\n"
+    lines = [f"| length | {' | '.join(f'less {name}' for name in others)} |"]
+    lines.append("|--:" * (len(others) + 1) + "|")
+    for length, row in found.items():
+        cells = " | ".join(_difference(row["against"][name]) for name in others)
+        lines.append(f"| {length} | {cells} |")
+    return lead + "\n".join(lines) + "\n"
+
+
+def _difference(found: dict[str, Any]) -> str:
+    if found["low"] is None:
+        return f"{found['difference']:+.4f}"
+    return f"{found['difference']:+.4f} ({found['low']:+.3f} to {found['high']:+.3f})"
 
 
 def _by_step(metrics: dict[str, Any]) -> str:

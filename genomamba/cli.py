@@ -117,6 +117,13 @@ def main(argv: list[str] | None = None) -> int:
     except InputError as error:
         print(f"genomamba: error: {error}", file=sys.stderr)
         return 2
+    except ValueError as error:
+        # Not imported for this: a command that runs without torch has not loaded the kernels.
+        kernels = sys.modules.get("genomamba_kernels.backends")
+        if kernels is None or not isinstance(error, kernels.EnvironmentVariableError):
+            raise
+        print(f"genomamba: error: {error}", file=sys.stderr)
+        return 2
     except BrokenPipeError:  # the reader of our output has seen enough: `genomamba ... | head`
         sys.stdout = None
         return 0

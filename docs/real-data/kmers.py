@@ -1,13 +1,13 @@
 """k-mer baselines on the very windows of frozen manifests, as JSON.
 
     python docs/real-data/kmers.py set.tsv --splits splits.tsv --manifest test-*.parquet \\
-        --output kmers.json
+        --output kmers.json --predictions five
 
-Shrinkage LDA on square roots of strand-symmetric k-mer frequencies, fitted at each length to
-windows of that length from the train split, every half length: the audit's classifier and training
-windows (`genomamba prepare audit`), on other test windows. Intervals are over the loci of
-`genomamba evaluate`. With --predictions also a table of what is predicted for each window, to stand
-beside a model's (docs/real-data/paired.py).
+Shrinkage LDA on square roots of strand-symmetric k-mer frequencies, for each k of --k, fitted at
+each length to windows of that length from the train split, every half length: the audit's
+classifier and training windows (`genomamba prepare audit`), on other test windows. Intervals are
+over the loci of `genomamba evaluate`. With --predictions each window's answers stand in
+five.4-mers.parquet and so on, in the columns of `genomamba evaluate --predictions`.
 """
 
 from __future__ import annotations
@@ -15,17 +15,19 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
 
-from genomamba.inference.evaluate_metrics import window_loci
+from genomamba.inference.evaluate_metrics import log_probabilities, window_loci
+from genomamba.inference.evaluate_predictions import prediction_table, write_predictions
 from genomamba_data_prep import splits as splits_file
 from genomamba_data_prep.atomic import atomic_file
 from genomamba_data_prep.audit.accuracy import score
-from genomamba_data_prep.audit.classifiers import predict_lda
+from genomamba_data_prep.audit.classifiers import lda_scores
 from genomamba_data_prep.audit.features import LONGEST_K, read_features
 from genomamba_data_prep.audit.windows import AuditWindows, choose_windows
 from genomamba_data_prep.errors import InputError
@@ -41,10 +43,12 @@ KS = "4,6"
 
 def read_ks(text: str) -> list[int]:
     """Word lengths as 4,6; an argparse type."""
-    ks = [int(field) for field in text.split(",")]
-    if not all(1 <= k <= LONGEST_K for k in ks):
-        raise ValueError(text)
-    return ks
+    fields = text.split(",")
+    if not all(field.isdecimal() and 1 <= int(field) <= LONGEST_K for field in fields):
+        raise argparse.ArgumentTypeError(
+            f"expected lengths from 1 to {LONGEST_K} as in {KS}, got {text}"
+        )
+    return sorted({int(field) for field in fields})
 
 
 def places(manifest: Manifest) -> AuditWindows:
@@ -59,10 +63,14 @@ def places(manifest: Manifest) -> AuditWindows:
     return AuditWindows(length, labels, np.arange(len(rows)), starts, nowhere, own, 0)
 
 
+def name(k: int) -> str:
+    return f"{k}-mer LDA"
+
+
 def baselines(
     species_set: SpeciesSet, splits: Splits, manifest: Manifest, args: argparse.Namespace
-) -> tuple[dict[str, Any], pd.DataFrame]:
-    """Accuracy and interval of each k, and a row for each prediction."""
+) -> tuple[dict[str, Any], dict[int, pa.Table]]:
+    """Accuracy and interval of each k, and its predictions."""
     check_held_out(manifest, splits)
     intervals = splits.intervals("train")
     length, n_classes = manifest.length, len(species_set.classes)
@@ -80,24 +88,36 @@ def baselines(
     with Progress(f"{length} bases", (len(train) + len(test)) * length) as progress:
         seen = [read_features(species_set, windows, progress).kmers for windows in (train, test)]
     loci = window_loci(manifest, args.locus)
+    tables = {}
     found: dict[str, Any] = {"train_windows": len(train), "test_windows": len(test)}
-    tables = []
     for k in args.k:
         shares = shorter_classes(LONGEST_K, k).astype(np.float32)
         fitted, asked = (np.sqrt(own @ shares if k < LONGEST_K else own) for own in seen)
-        (predicted,) = predict_lda(fitted, train.label, [asked], n_classes, args.seed)
-        result = score(predicted, manifest.labels, loci, n_classes, args.seed)
-        found[f"{k}-mer LDA"] = {
+        (scores,) = lda_scores(fitted, train.label, [asked], n_classes, args.seed)
+        log_p = log_probabilities(scores, 1.0)
+        tables[k] = prediction_table(manifest, log_p, species_set.classes, args.locus)
+        result = score(log_p.argmax(axis=1), manifest.labels, loci, n_classes, args.seed)
+        found[name(k)] = {
             "accuracy": result.accuracy,
             "low": result.low,
             "high": result.high,
             "recall": dict(zip(species_set.classes, result.recall, strict=True)),
         }
-        names = np.array(species_set.classes)[predicted]
-        table = {"length": length, "window": np.arange(len(test)), "prediction": names}
-        tables.append(pd.DataFrame({"classifier": f"{k}-mer LDA", **table}))
-        print(f"{length}\t{k}-mer LDA\t{result.accuracy:.4f}", file=sys.stderr)
-    return found, pd.concat(tables)
+        print(f"{length}\t{name(k)}\t{result.accuracy:.4f}", file=sys.stderr)
+    return found, tables
+
+
+def request(
+    species_set: SpeciesSet, manifests: list[Manifest], args: argparse.Namespace
+) -> dict[str, Any]:
+    """What decides the predictions."""
+    return {
+        "species_set_digest": species_set.digest,
+        "manifests": [{"name": m.path.name, "digest": m.digest} for m in manifests],
+        "train_windows": args.train_windows,
+        "locus": args.locus,
+        "seed": args.seed,
+    }
 
 
 def main() -> int:
@@ -106,7 +126,9 @@ def main() -> int:
     parser.add_argument("--splits", type=Path, required=True, metavar="TSV")
     parser.add_argument("--manifest", type=Path, nargs="+", required=True, metavar="PARQUET")
     parser.add_argument("--output", type=Path, required=True, metavar="JSON")
-    parser.add_argument("--predictions", type=Path, metavar="TSV", help="a row a window")
+    parser.add_argument(
+        "--predictions", metavar="PREFIX", help="also write PREFIX.4-mers.parquet and so on"
+    )
     parser.add_argument(
         "--train-windows", type=int, default=32768, help="at most, over all species"
     )
@@ -121,14 +143,16 @@ def main() -> int:
         splits = splits_file.read(args.splits, species_set)
         manifests = [read_manifest(path, species_set) for path in args.manifest]
         manifests.sort(key=lambda manifest: manifest.length)
-        by_length = {str(m.length): baselines(species_set, splits, m, args) for m in manifests}
-        found = {length: figures for length, (figures, _) in by_length.items()}
-        with atomic_file(args.output) as path:
-            path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-        if args.predictions is not None:
-            table = pd.concat([predicted for _, predicted in by_length.values()])
-            with atomic_file(args.predictions) as path:
-                table.to_csv(path, sep="\t", index=False)
+        found = {m.length: baselines(species_set, splits, m, args) for m in manifests}
+        figures = {str(length): own for length, (own, _) in found.items()}
+        with ExitStack() as stack:
+            path = stack.enter_context(atomic_file(args.output))
+            path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+            for k in args.k if args.predictions is not None else ():
+                path = stack.enter_context(atomic_file(f"{args.predictions}.{k}-mers.parquet"))
+                tables = [own[k] for _, own in found.values()]
+                asked = request(species_set, manifests, args)
+                write_predictions(path, tables, name(k), species_set.classes, asked)
     except InputError as error:
         print(f"kmers: error: {error}", file=sys.stderr)
         return 2

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The real-input runs of docs/real-data.md.
 # Usage: docs/real-data/run.sh mito|chr1|audit|distant_sets OUT
-#        docs/real-data/run.sh distant_audit|distant_kmers OUT five|hard_five
+#        docs/real-data/run.sh distant_audit|distant_kmers|distant_compare OUT five|hard_five
 #        docs/real-data/run.sh distant_train|distant_evaluate OUT five|hard_five [OPTION...]
 #        docs/real-data/run.sh human_sets OUT
 #        docs/real-data/run.sh human_train OUT 1k|8k|65k|1m plain|warmup [OPTION...]
@@ -17,7 +17,7 @@ set_name=${1:?which run}
 out=${2:?output folder}
 shift 2
 case $set_name in
-  distant_audit | distant_kmers | distant_train | distant_evaluate) ;;
+  distant_audit | distant_kmers | distant_train | distant_evaluate | distant_compare) ;;
   human_train | human_evaluate | apes_audit | apes_kmers | apes_train | apes_evaluate) ;;
   *)
     apes=${GENOMAMBA_REAL_DATA:?the folder with great_apes/ and distant_species/}/great_apes
@@ -34,6 +34,16 @@ encode() {
   local species=$1
   shift
   "$genomamba" prepare encode "$@" --output "$out/stores/$species" --species "$species"
+}
+
+# less_kmers NAME SET K...: a model's predictions less those of a set's k-mers, window by window.
+less_kmers() {
+  local name=$1 kmers=$2 k
+  shift 2
+  for k in "$@"; do
+    "$python" "$here/compare.py" "$out/$name.predictions.parquet" "$out/$kmers.$k-mers.parquet" \
+      --output "$out/$name.less.$k-mers.json"
+  done
 }
 
 train() { # CONFIG RUN SPLITS
@@ -161,7 +171,8 @@ distant_audit() { # SET: k-mer baselines and leakage controls
 
 distant_kmers() { # SET: k-mer baselines on the test windows
   "$python" "$here/kmers.py" "$out/$1.tsv" --splits "$out/$1.splits.tsv" \
-    --manifest "$out/$1"/test-*.parquet --output "$out/$1.kmers.json"
+    --manifest "$out/$1"/test-*.parquet --output "$out/$1.kmers.json" \
+    --predictions "$out/$1"
 }
 
 distant_train() { # SET [OPTION...]: checkpoints in OUT/SET.run
@@ -172,12 +183,16 @@ distant_train() { # SET [OPTION...]: checkpoints in OUT/SET.run
     --data.valid_manifest "$out/$name/valid-65536.parquet" "$@"
 }
 
-distant_evaluate() { # SET [OPTION...]: the best checkpoint at every length
+distant_evaluate() { # SET [OPTION...]: the best checkpoint at every length, and window by window
   local name=$1
   shift
   "$genomamba" evaluate --checkpoint "$out/$name.run/checkpoints/best.ckpt" \
     --species-set "$out/$name.tsv" --manifest "$out/$name"/test-*.parquet \
-    --output "$out/$name.test.html" "$@"
+    --output "$out/$name.test.html" --predictions "$out/$name.predictions.parquet" "$@"
+}
+
+distant_compare() { # SET: the model less each baseline, after distant_evaluate and distant_kmers
+  less_kmers "$1" "$1" 4 6
 }
 
 TILE=1048576 # bases: the longest windows of human_* and apes_*
@@ -273,7 +288,7 @@ apes_audit() { # k-mer baselines and leakage controls
 apes_kmers() { # k-mer baselines on the test windows
   "$python" "$here/kmers.py" "$out/apes.tsv" --splits "$out/apes.splits.tsv" --locus 262144 \
     --k 3,4,5,6 --manifest "$out/apes"/test-*.parquet --output "$out/apes.kmers.json" \
-    --predictions "$out/apes.kmers.tsv"
+    --predictions "$out/apes"
 }
 
 apes_train() { # RUN [OPTION...]: checkpoints in OUT/apes.RUN
@@ -285,21 +300,19 @@ apes_train() { # RUN [OPTION...]: checkpoints in OUT/apes.RUN
     --data.valid_manifest "$out/apes/valid-262144.parquet" "$@"
 }
 
-apes_evaluate() { # RUN [OPTION...]: the best checkpoint at every length, and beside the k-mers
+apes_evaluate() { # RUN [OPTION...]: the best checkpoint at every length, and less each baseline
   local name=$1
   shift
   "$genomamba" evaluate --checkpoint "$out/apes.$name/checkpoints/best.ckpt" \
     --species-set "$out/apes.tsv" --manifest "$out/apes"/test-*.parquet --locus 262144 \
-    --output "$out/apes.$name.test.html" "$@"
-  "$python" "$here/paired.py" "$out/apes.$name/checkpoints/best.ckpt" "$out/apes.kmers.tsv" \
-    --species-set "$out/apes.tsv" --manifest "$out/apes"/test-*.parquet --locus 262144 \
-    --output "$out/apes.$name.paired.json" "$@"
+    --output "$out/apes.$name.test.html" --predictions "$out/apes.$name.predictions.parquet" "$@"
+  less_kmers "apes.$name" apes 3 4 5 6
 }
 
 case $set_name in
   mito | chr1 | audit | distant_sets | human_sets | apes_sets) "$set_name" ;;
-  distant_audit | distant_kmers | distant_train | distant_evaluate) "$set_name" "$@" ;;
-  human_train | human_evaluate | apes_audit | apes_kmers | apes_train | apes_evaluate)
+  distant_audit | distant_kmers | distant_train | distant_evaluate | distant_compare | \
+    human_train | human_evaluate | apes_audit | apes_kmers | apes_train | apes_evaluate)
     "$set_name" "$@"
     ;;
   *) echo "unknown run $set_name; see the first lines of $0" >&2 && exit 2 ;;

@@ -16,13 +16,14 @@ from genomamba.inference.classifier import LogProbabilities
 from genomamba.inference.job import DIGEST_DIGITS, Job
 from genomamba.inference.parts import Parts, Results
 from genomamba.inference.plan import TOO_MUCH_N
-from genomamba.inference.rows import FORWARD, Row, result, rounded
+from genomamba.inference.rows import Row, result, rounded
 from genomamba.inference.schema import (
     log_probability_columns,
     record_schema,
     track_schema,
     window_schema,
 )
+from genomamba.inference.strands import FORWARD
 from genomamba.inference.writers import TableWriter, table_writer
 from genomamba_data_prep.errors import InputError
 from genomamba_data_prep.progress import Progress

@@ -7,19 +7,29 @@ import hashlib
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from genomamba.inference.budget import Budget
-from genomamba.inference.evaluate_logits import Logits, manifest_logits, prefix_lengths
+from genomamba.inference.evaluate_logits import (
+    Logits,
+    bases_read,
+    manifest_logits,
+    prefix_lengths,
+)
 from genomamba.inference.evaluate_manifests import check_validation, read_manifests
-from genomamba.inference.evaluate_metrics import measure, window_loci
+from genomamba.inference.evaluate_metrics import log_probabilities, measure, window_loci
+from genomamba.inference.evaluate_predictions import prediction_table, write_predictions
 from genomamba.inference.evaluate_results import Calibration, Evaluation, Result, Source
 from genomamba.inference.evaluate_temperature import fit_temperature, log_loss, write_calibrated
 from genomamba.inference.run import choose_device, load_classifier
+from genomamba.inference.strands import disagreement, joined
+from genomamba.models import MambaForClassification
 from genomamba.training.checkpoint import check_classes
 from genomamba_data_prep.atomic import atomic_file
 from genomamba_data_prep.errors import InputError
@@ -47,18 +57,9 @@ def evaluate_files(args: argparse.Namespace) -> int:
 
     stops = [prefix_lengths(m.length) if args.prefixes else [m.length] for m in manifests]
     budget = Budget(args.max_bases, lambda _: None)
-    logits: list[Logits] = []
-    with Progress("evaluating, bases", sum(len(m) * m.length for m in manifests)) as progress:
-        for manifest, lengths in zip(manifests, stops, strict=True):
-            reader = ManifestReader(manifest, species_set)
-            found = manifest_logits(model, reader, lengths, budget, progress.advance)
-            if not np.isfinite(found).all():
-                raise InputError(
-                    "the model gives logits that are not finite on windows of "
-                    f"{manifest.path.name}: its training diverged",
-                    file=args.checkpoint,
-                )
-            logits.append(found)
+    strands = _read(args, model, species_set, manifests, stops, budget)
+    # A temperature may divide them afterwards: what is constant over a strand's classes cancels.
+    logits = [joined(found) for found in strands]
 
     calibration = None
     temperature = float(meta.get("temperature", 1.0))
@@ -66,18 +67,27 @@ def evaluate_files(args: argparse.Namespace) -> int:
         calibration = _calibrate(logits, manifests)
         temperature = calibration.temperature
     results: list[Result] = []
+    tables: list[pa.Table] = []
     with Progress("resampling loci, lengths", sum(map(len, stops))) as progress:
-        for manifest, lengths, found in zip(manifests, stops, logits, strict=True):
-            loci = window_loci(manifest, args.locus)
-            figures = []
-            for at in found:
-                figures.append(measure(at, manifest.labels, loci, temperature))
-                progress.advance(1)
+        for i, manifest in enumerate(manifests):
+            apart = disagreement(strands[i] / temperature) if args.both_strands else None
             source = Source(manifest.path.name, manifest.origin.split, manifest.length)
-            results.append(Result(source, "manifest", manifest.length, figures[-1]))
+            loci = window_loci(manifest, args.locus)
+            own = []
+            for at, length in enumerate(stops[i]):
+                figures = measure(logits[i][at], manifest.labels, loci, temperature)
+                mean = None if apart is None else float(apart[at].mean())
+                own.append(Result(source, "prefix", length, figures, mean))
+                progress.advance(1)
+            results.append(replace(own[-1], quantity="manifest"))
             if args.prefixes:
-                for length, figure in zip(lengths, figures, strict=True):
-                    results.append(Result(source, "prefix", length, figure))
+                results += own
+            if args.predictions is not None:
+                log_p = log_probabilities(logits[i][-1], temperature)
+                last = None if apart is None else apart[-1]
+                tables.append(
+                    prediction_table(manifest, log_p, species_set.classes, args.locus, last)
+                )
     evaluation = Evaluation(
         species_set.classes,
         temperature,
@@ -85,9 +95,36 @@ def evaluate_files(args: argparse.Namespace) -> int:
         calibration,
         _request(args, species_set, manifests, budget),
     )
-    _write(args, evaluation)
+    _write(args, evaluation, tables)
     _say(args, evaluation)
     return 0
+
+
+def _read(
+    args: argparse.Namespace,
+    model: MambaForClassification,
+    species_set: SpeciesSet,
+    manifests: Sequence[Manifest],
+    stops: Sequence[Sequence[int]],
+    budget: Budget,
+) -> list[Logits]:
+    """Logits of every manifest's windows, as `manifest_logits` has them."""
+    both = args.both_strands
+    pairs = list(zip(manifests, stops, strict=True))
+    found: list[Logits] = []
+    total = sum(len(manifest) * bases_read(lengths, both) for manifest, lengths in pairs)
+    with Progress("evaluating, bases", total) as progress:
+        for manifest, lengths in pairs:
+            reader = ManifestReader(manifest, species_set)
+            logits = manifest_logits(model, reader, lengths, budget, progress.advance, both)
+            if not np.isfinite(logits).all():
+                raise InputError(
+                    "the model gives logits that are not finite on windows of "
+                    f"{manifest.path.name}: its training diverged",
+                    file=args.checkpoint,
+                )
+            found.append(logits)
+    return found
 
 
 def _calibrate(logits: Sequence[Logits], manifests: Sequence[Manifest]) -> Calibration:
@@ -128,6 +165,7 @@ def _request(
             for manifest in manifests
         ],
         "prefixes": args.prefixes,
+        "both_strands": args.both_strands,
         "locus": args.locus,
         "max_bases": budget.bases,
         "device": args.device,
@@ -135,7 +173,9 @@ def _request(
     }
 
 
-def _write(args: argparse.Namespace, evaluation: Evaluation) -> None:
+def _write(
+    args: argparse.Namespace, evaluation: Evaluation, predictions: Sequence[pa.Table]
+) -> None:
     """All files: each is written before any appears under its name."""
     from genomamba.inference.evaluate_report import html_page
     from genomamba.inference.evaluate_tables import json_document, write_parquet
@@ -147,6 +187,10 @@ def _write(args: argparse.Namespace, evaluation: Evaluation) -> None:
         write_parquet(stack.enter_context(atomic_file(parquet)), evaluation)
         text = stack.enter_context(atomic_file(document))
         text.write_text(json_document(evaluation), encoding="utf-8")
+        if args.predictions is not None:
+            rows = stack.enter_context(atomic_file(args.predictions))
+            name, request = args.checkpoint.name, evaluation.request
+            write_predictions(rows, predictions, name, evaluation.classes, request)
         if evaluation.calibration is not None:
             new = stack.enter_context(atomic_file(args.fit_temperature))
             write_calibrated(args.checkpoint, new, evaluation.temperature)
@@ -157,10 +201,12 @@ def _say(args: argparse.Namespace, evaluation: Evaluation) -> None:
         if result.quantity == "prefix":
             continue
         accuracy = result.measurement.accuracy
+        mean = result.strand_disagreement
+        apart = "" if mean is None else f", the strands {mean:.3f} apart"
         interval = "" if accuracy.low is None else f" ({accuracy.low:.3f} to {accuracy.high:.3f})"
         print(
             f"{result.manifest.name}: accuracy {accuracy.value:.3f}{interval}, "
-            f"{result.measurement.windows:,} windows, {result.measurement.loci:,} loci",
+            f"{result.measurement.windows:,} windows, {result.measurement.loci:,} loci{apart}",
             file=sys.stderr,
         )
     if evaluation.calibration is not None:
@@ -172,4 +218,6 @@ def _say(args: argparse.Namespace, evaluation: Evaluation) -> None:
             file=sys.stderr,
         )
     names = ", ".join(path.name for path in output_files(args.output)[1:])
+    if args.predictions is not None:
+        print(f"{args.predictions}: written, a row a window", file=sys.stderr)
     print(f"{args.output}: written, and {names} beside it", file=sys.stderr)

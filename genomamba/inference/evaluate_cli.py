@@ -18,7 +18,7 @@ examples:
       --output valid.html --fit-temperature calibrated.ckpt
 
 OUT.html stands alone; OUT.parquet and OUT.json beside it hold the figures (docs/evaluate.md has the
-columns). Intervals are of 95 %, over loci that are drawn again whole, in all species at once.
+columns). Intervals are of 95 %, over loci that are drawn again whole, never over windows.
 A prefix is the first 2^k bases of a manifest's windows, read from the state that was carried so
 far: another quantity than windows drawn at that length, and reported beside it.
 """
@@ -47,6 +47,18 @@ def _parser() -> argparse.ArgumentParser:
         "--prefixes",
         action="store_true",
         help="also read the head after each window's first 2^10, 2^11 ... bases, in the same pass",
+    )
+    add(
+        "--both-strands",
+        action="store_true",
+        help="average over each window and its reverse complement, as `genomamba classify` does: "
+        "twice the time (with --prefixes three times)",
+    )
+    add(
+        "--predictions",
+        type=Path,
+        metavar="FILE.parquet",
+        help="also write each window's log-probabilities, prediction and locus",
     )
     add(
         "--fit-temperature",
@@ -86,6 +98,16 @@ def _check(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
         if args.fit_temperature.suffix != ".ckpt":
             raise InputError("expected a name that ends in .ckpt", file=args.fit_temperature)
         outputs.append(args.fit_temperature)
+    if args.predictions is not None:
+        if args.predictions.suffix != ".parquet":
+            raise InputError("expected a name that ends in .parquet", file=args.predictions)
+        if args.predictions.resolve() in {path.resolve() for path in outputs}:
+            raise InputError(
+                "is the table of figures of --output too",
+                file=args.predictions,
+                fix="Name another --predictions",
+            )
+        outputs.append(args.predictions)
     inputs = {path.resolve() for path in (args.checkpoint, args.species_set, *args.manifest)}
     for path in outputs:
         if not path.parent.is_dir():

@@ -56,6 +56,7 @@ def _evaluation(content: dict[str, Any]) -> Evaluation:
             one["quantity"],
             int(one["length"]),
             _measurement(one, classes),
+            one.get("strand_disagreement"),
         )
         for one in content["results"]
     )

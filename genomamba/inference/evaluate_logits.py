@@ -3,7 +3,7 @@
 The model is causal, so that what it reads of a window's first l bases is the same whatever follows:
 the state and the pooled sum after l bases give the head's logits of that prefix.
 
-Letters: B windows of a batch, L their length, S readouts, C classes.
+Letters: B windows of a batch, L their length, S readouts, T strands, C classes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from genomamba.inference.budget import Budget
 from genomamba.models import MambaForClassification, MambaState
-from genomamba_data_prep.codes import BASE_BITS, Codes
+from genomamba_data_prep.codes import BASE_BITS, Codes, reverse_complement
 from genomamba_data_prep.manifest_windows import ManifestReader
 
 FIRST_PREFIX = 1 << 10
@@ -35,14 +35,20 @@ def prefix_lengths(length: int) -> list[int]:
     return [*powers, length]
 
 
+def bases_read(stops: Sequence[int], both_strands: bool) -> int:
+    """Bases that the model reads of a window for its readouts."""
+    return stops[-1] + (sum(stops) if both_strands else 0)
+
+
 def manifest_logits(
     model: MambaForClassification,
     reader: ManifestReader,
     stops: Sequence[int],
     budget: Budget,
     done: Callable[[int], None],
+    both_strands: bool = False,
 ) -> Logits:
-    """Logits of all windows of a manifest, (S, windows, C), at each of ``stops``.
+    """Logits of all windows of a manifest, (S, windows, T, C), at each of ``stops``.
 
     Args:
         model: in evaluation mode, on any device.
@@ -50,18 +56,40 @@ def manifest_logits(
         stops: lengths of prefixes, increasing; the last is the windows' own.
         budget: bases at a time. A batch is as many windows as fit, or one, read in segments.
         done: is told the bases of each batch.
+        both_strands: read the reverse complement too; T is 2 then, otherwise 1.
     """
     found: list[Logits] = []
     row, rows = 0, len(reader.labels)
     while row < rows:
         batch = np.arange(row, min(rows, row + max(1, budget.bases // reader.length)))
         codes, bases = reader.codes(batch), budget.bases
-        logits = budget.attempt(lambda c=codes, b=bases: prefix_logits(model, c, stops, b))
+        logits = budget.attempt(
+            lambda c=codes, b=bases: strand_logits(model, c, stops, b, both_strands)
+        )
         if logits is not None:
             found.append(logits)
             row += len(batch)
-            done(codes.size)
+            done(len(batch) * bases_read(stops, both_strands))
     return np.concatenate(found, axis=1)
+
+
+def strand_logits(
+    model: MambaForClassification,
+    codes: Codes,
+    stops: Sequence[int],
+    max_bases: int,
+    both_strands: bool,
+) -> Logits:
+    """Logits (S, B, T, C) of `prefix_logits`, of one strand or both; arguments as there."""
+    forward = prefix_logits(model, codes, stops, max_bases)
+    if not both_strands:
+        return forward[:, :, None]
+    # Read from the other end each prefix is a sequence of its own, and no state can be carried on.
+    reverse = [
+        prefix_logits(model, reverse_complement(codes[:, :stop]), [stop], max_bases)[0]
+        for stop in stops
+    ]
+    return np.stack([forward, np.stack(reverse)], axis=2)
 
 
 @torch.inference_mode()

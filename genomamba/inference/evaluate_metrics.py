@@ -1,13 +1,11 @@
 """Accuracy, confusion and calibration of a classifier on windows, with intervals over loci.
 
-Windows of one locus are dependent, in all species: the sequence is orthologous and windows overlap.
-So whole loci are drawn again, never windows. Standard errors and quantiles are the audit's (see
-``genomamba_data_prep.audit.accuracy``): the bootstrap's error over G loci times sqrt(G / (G - 1))
-and Student's t with G - 1 degrees of freedom. A class or a bin counts the loci that have any of it.
-Where all windows of all loci are right, or all wrong, nothing varies that could be resampled; the
-interval is Wilson's then, with loci as the trials.
+Standard errors and degrees of freedom are of ``genomamba_data_prep.locus_bootstrap``: whole loci
+are drawn again, of each species its own where species share none. A class or a bin counts the loci
+that have any of it. Where all windows of all loci are right, or all wrong, nothing varies that
+could be resampled; the interval is Wilson's then, with loci as the trials.
 
-Letters: B windows, C classes, G loci, R replicates, F sums, K figures.
+Letters: B windows, C classes, G loci, F sums, K figures.
 """
 
 from __future__ import annotations
@@ -15,19 +13,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from genomamba_data_prep.audit.accuracy import MIN_LOCI, REPLICATES
 from genomamba_data_prep.intervals import wilson
+from genomamba_data_prep.locus_bootstrap import (
+    Floats,
+    Ints,
+    Spread,
+    bootstrap,
+    locus_strata,
+    sum_by_locus,
+)
 from genomamba_data_prep.manifests import Manifest
 
 BINS = 15  # of the confidence, of equal width, as in Guo et al. 2017
 LOCUS = 1_000_000  # bases of a record that count as one locus; four windows if that is more
 NOT_PROPORTIONS = (1, 2, 3)  # places of log loss, Brier score and ECE among the figures
-CHUNK = 1 << 22  # numbers of the resampling held at a time
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +86,23 @@ def window_loci(manifest: Manifest, size: int | None) -> Ints:
         manifest: the windows.
         size: bases of a stretch; None takes the larger of ``LOCUS`` and four windows.
     """
+    names, first = _stretches(manifest, size)
+    records = np.unique(np.array(names), return_inverse=True)[1]
+    places = np.stack([records, first], axis=1)
+    return np.unique(places, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)
+
+
+def locus_names(manifest: Manifest, size: int | None) -> list[str]:
+    """The same loci as RECORD:FIRST, with the first base of the stretch, from 0."""
+    names, first = _stretches(manifest, size)
+    return [f"{name}:{start}" for name, start in zip(names, first.tolist(), strict=True)]
+
+
+def _stretches(manifest: Manifest, size: int | None) -> tuple[list[str], Ints]:
+    """Of each window the record and the stretch's first base."""
     size = max(LOCUS, 4 * manifest.length) if size is None else size
     middle = (manifest.table["start"].to_numpy() + manifest.table["end"].to_numpy()) // 2
-    records = np.unique(np.array(manifest.table["record"].to_pylist()), return_inverse=True)[1]
-    places = np.stack([records, middle // size], axis=1)
-    return np.unique(places, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)
+    return manifest.table["record"].to_pylist(), middle // size * size
 
 
 def log_probabilities(logits: Floats, temperature: float) -> Floats:
@@ -123,18 +135,16 @@ def measure(
         ],
         axis=1,
     )
-    names, member = np.unique(loci, return_inverse=True)
-    sums = np.zeros((len(names), terms.shape[1]))
-    np.add.at(sums, member.reshape(-1), terms)
-
+    sums = sum_by_locus(terms, loci)
     counts = [np.repeat(sums[:, :1], 4, axis=1), sums[:, 4 : 4 + n_classes]]
     counts.append(sums[:, 4 + 2 * n_classes : 4 + 2 * n_classes + BINS])
-    shared = (np.concatenate(counts, axis=1) > 0).sum(axis=0)
-    limits = np.array([1.0, np.inf, 2.0] + [1.0] * (len(shared) - 3))
+    seen = np.concatenate(counts, axis=1) > 0
     total = sums.sum(axis=0)
-    estimates = _estimates(
-        _figures(total, n_classes), _errors(sums, n_classes, shared, seed), shared, limits
+    spread = bootstrap(
+        sums, locus_strata(loci, labels), lambda own: _figures(own, n_classes), seen, seed
     )
+    limits = np.array([1.0, np.inf, 2.0] + [1.0] * (len(spread.loci) - 3))
+    estimates = _estimates(_figures(total, n_classes), spread, limits)
     accuracy, log_loss, brier, ece = estimates[:4]
     by_class, reliability = estimates[4 : 4 + n_classes], estimates[4 + n_classes :]
     confusion = np.zeros((n_classes, n_classes), dtype=np.int64)
@@ -142,7 +152,7 @@ def measure(
     in_bins, _, confidences = np.split(total[4 + 2 * n_classes :], 3)
     return Measurement(
         windows=n,
-        loci=len(names),
+        loci=len(sums),
         accuracy=accuracy,
         log_loss=log_loss,
         brier=brier,
@@ -169,34 +179,10 @@ def _figures(sums: Floats, n_classes: int) -> Floats:
     return np.concatenate(ratios, axis=-1)
 
 
-def _errors(sums: Floats, n_classes: int, shared: Ints, seed: int) -> Floats:
-    """Standard error of each figure, (K,), nan where there are too few loci."""
-    loci = len(sums)
-    if loci < MIN_LOCI:
-        return np.full(len(shared), np.nan)
-    rng = np.random.Generator(np.random.PCG64(seed))
-    even = np.full(loci, 1 / loci)
-    left, found = REPLICATES, []
-    while left:
-        times = rng.multinomial(loci, even, size=min(left, max(1, CHUNK // loci)))
-        found.append(_figures(times @ sums, n_classes))
-        left -= len(times)
-    figures = np.concatenate(found)
-    drawn = np.isfinite(figures)  # a replicate may have none of a class or a bin
-    count = np.maximum(drawn.sum(axis=0), 1)
-    centre = np.where(drawn, figures, 0).sum(axis=0) / count
-    spread = np.sqrt(np.where(drawn, (figures - centre) ** 2, 0).sum(axis=0) / count)
-    wide = shared / np.maximum(shared - 1, 1)
-    return np.where(shared < MIN_LOCI, np.nan, spread * np.sqrt(wide))
-
-
-def _estimates(values: Floats, errors: Floats, shared: Ints, limits: Floats) -> list[Estimate]:
-    from scipy.stats import t
-
-    half = t.ppf(0.975, np.maximum(shared - 1, 1)) * errors
+def _estimates(values: Floats, spread: Spread, limits: Floats) -> list[Estimate]:
     found = []
-    rows = zip(values.tolist(), half.tolist(), shared.tolist(), limits.tolist(), strict=True)
-    for i, (value, h, loci, limit) in enumerate(rows):
+    rows = (values.tolist(), spread.half.tolist(), spread.loci.tolist(), limits.tolist())
+    for i, (value, h, loci, limit) in enumerate(zip(*rows, strict=True)):
         if np.isnan(h):
             found.append(Estimate(value, None, None))
         elif value in (0.0, 1.0) and i not in NOT_PROPORTIONS:

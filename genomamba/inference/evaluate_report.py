@@ -8,7 +8,7 @@ from html import escape
 
 from genomamba.inference.evaluate_metrics import BINS, Estimate
 from genomamba.inference.evaluate_results import Evaluation, Quantity, Result
-from genomamba_data_prep.audit.accuracy import MIN_LOCI
+from genomamba_data_prep.locus_bootstrap import MIN_LOCI
 from genomamba_data_prep.report.charts import Axis, Series, line_chart, linear_axis
 from genomamba_data_prep.report.page import (
     confusion_matrix,
@@ -24,7 +24,7 @@ COLOURS = 6  # line styles of the page, s1 to s6
 FEW_TICKS = 6  # lengths that have room for all their digits
 LENGTHS = "length, bases"
 INTERVAL = (
-    "Bars: 95 % intervals over loci, which are drawn again whole, in all species at once; none "
+    "Bars: 95 % intervals over loci, which are drawn again whole, never over windows; none "
     f"where there are fewer than {MIN_LOCI} loci."
 )
 
@@ -154,9 +154,23 @@ def _accuracy(evaluation: Evaluation) -> str:
     def cells(result: Result) -> Sequence[str]:
         found = result.measurement
         accuracy = f"{found.accuracy.value:.3f}"
-        return f"{found.windows:,}", f"{found.loci:,}", accuracy, _interval(found.accuracy)
+        apart = result.strand_disagreement
+        strands = () if apart is None else (f"{apart:.3f}",)
+        return (
+            f"{found.windows:,}",
+            f"{found.loci:,}",
+            accuracy,
+            _interval(found.accuracy),
+            *strands,
+        )
 
     header = ("windows", "loci", "accuracy", "95 % interval")
+    if drawn[-1].strand_disagreement is not None:
+        header = (*header, "strands apart")
+        text += (
+            " Both strands were read and their log-probabilities averaged; how far their "
+            "probabilities lie apart, 0 to 1, is a mean over windows."
+        )
     drawing = [figure(chart, INTERVAL)] if len(x.ticks) > 1 else []
     return section("Accuracy by length", text, *drawing, *_tables(evaluation, header, cells))
 
@@ -287,6 +301,7 @@ def _inputs(evaluation: Evaluation) -> str:
             if locus
             else "a record, or 1,000,000 bases of it, or four windows where these are more",
         ),
+        ("strands", "both" if request.get("both_strands") else "the windows' own"),
         ("bases at a time, device", f"{request['max_bases']:,}, {request['device']}"),
         ("versions", ", ".join(f"{name} {v}" for name, v in request["versions"].items())),
     ]

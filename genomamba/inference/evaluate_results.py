@@ -34,12 +34,15 @@ class Result:
         quantity: "manifest": the windows as drawn; "prefix": their first ``length`` bases.
         length: bases that the model had read.
         measurement: the figures.
+        strand_disagreement: mean total variation distance, 0 to 1, between the probabilities of the
+            two strands; None where one was read.
     """
 
     manifest: Source
     quantity: Quantity
     length: int
     measurement: Measurement
+    strand_disagreement: float | None = None
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,7 @@ METRICS = (
     "confusion",
     "reliability",
     "confidence",
+    "strand_disagreement",
 )
 
 
@@ -60,6 +61,7 @@ def rows(result: Result, classes: tuple[str, ...]) -> Iterator[dict[str, Any]]:
     }
     for metric in ("accuracy", "log_loss", "brier", "ece"):
         yield place | {"metric": metric} | _fields(getattr(found, metric))
+    yield place | {"metric": "strand_disagreement", "value": result.strand_disagreement}
     counts = found.confusion.tolist()
     for name, estimate, row in zip(classes, found.by_class, counts, strict=True):
         own = place | {"true": name, "windows": sum(row)}
@@ -98,6 +100,7 @@ def json_document(evaluation: Evaluation) -> str:
                 "log_loss": _fields(found.log_loss),
                 "brier": _fields(found.brier),
                 "ece": _fields(found.ece),
+                "strand_disagreement": result.strand_disagreement,
                 "confusion": found.confusion.tolist(),
                 "reliability": [
                     {

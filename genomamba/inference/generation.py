@@ -140,7 +140,8 @@ def generate(
     """Draws sequences side by side.
 
     A prompt is read by the forward pass; from there on a base takes one recurrent step, whose time
-    and memory do not depend on how long the sequence is already. Without a prompt there is nothing
+    and memory do not depend on how long the sequence is already; with attention the time does, and
+    the memory is taken for prompt and length at once. Without a prompt there is nothing
     to predict the first base from: it is A, C, G or T with equal probability.
 
     Args:
@@ -166,8 +167,9 @@ def generate(
             whole[rows] = generate(model, [draws[row] for row in rows], length, sampling, advance)
         return whole
     logits, state = _after_prompts(model, draws)
-    step = Stepper(model, state)
-    graph = device.type == "cuda" and length >= GRAPH_FROM and step.is_constant
+    step = Stepper(model, state, length)
+    del state  # of attention as large as the prompts; the stepper has its own
+    graph = device.type == "cuda" and length >= GRAPH_FROM
     draw = Drawing(step, logits, sampling, graph)
     drawn = np.empty((len(draws), length), dtype=np.uint8)
     for start in range(0, length, BLOCK):

@@ -9,9 +9,9 @@ import numpy as np
 
 from genomamba.inference.classifier import LogProbabilities
 from genomamba.inference.schema import DECIMALS, probability_columns
+from genomamba.inference.strands import disagreement, joined
 
 Row = dict[str, Any]
-FORWARD, REVERSE = 0, 1
 
 
 def result(scores: LogProbabilities, classes: Sequence[str], abstain: float = 0.0) -> Row:
@@ -22,7 +22,7 @@ def result(scores: LogProbabilities, classes: Sequence[str], abstain: float = 0.
         classes: their names.
         abstain: no prediction where its probability is lower.
     """
-    probabilities = softmax(scores.mean(axis=0))
+    probabilities = np.exp(joined(scores))
     best = int(probabilities.argmax())
     top = float(probabilities[best])
     second = float(np.delete(probabilities, best).max())
@@ -34,8 +34,7 @@ def result(scores: LogProbabilities, classes: Sequence[str], abstain: float = 0.
     else:
         row["prediction"] = classes[best]
     if len(scores) == 2:
-        apart = np.abs(softmax(scores[FORWARD]) - softmax(scores[REVERSE]))
-        row["strand_disagreement"] = float(apart.sum() / 2)
+        row["strand_disagreement"] = float(disagreement(scores))
     return {name: rounded(value) for name, value in row.items()}
 
 
@@ -48,9 +47,3 @@ def entropy(probabilities: LogProbabilities) -> float:
     """In bits."""
     positive = probabilities[probabilities > 0]
     return float(-(positive * np.log2(positive)).sum())
-
-
-def softmax(log_probabilities: LogProbabilities) -> LogProbabilities:
-    """Over the last axis of (classes,)."""
-    weights = np.exp(log_probabilities - log_probabilities.max())
-    return weights / weights.sum()

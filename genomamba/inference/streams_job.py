@@ -15,8 +15,8 @@ from genomamba.inference.classifier import LogProbabilities, WindowClassifier
 from genomamba.inference.options import Options
 from genomamba.inference.parts import Results
 from genomamba.inference.reading import Piece
-from genomamba.inference.rows import FORWARD, REVERSE
 from genomamba.inference.scan import Record
+from genomamba.inference.strands import FORWARD, REVERSE
 from genomamba.inference.stream import Stream
 from genomamba.inference.windows_job import classify_windows
 from genomamba_data_prep.codes import Codes, reverse_complement

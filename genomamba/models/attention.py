@@ -13,32 +13,30 @@ from torch.nn import functional
 
 from genomamba.models.config import MambaConfig
 from genomamba.models.state import KeyValues
+from genomamba_kernels.attention_step import turned
 
 ROTARY_BASE = 10_000.0
 QUERIES = 1024  # that are masked together where positions precede them: bounds the mask
 
 
-def rotate(x: Tensor, first: int) -> Tensor:
-    """Rotary position embedding (Su et al. 2021, arXiv:2104.09864, section 3.2.2).
+def rotation(first: int, count: int, width: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Cosine and sine (count, width / 2) of the angles at ``count`` positions from ``first``.
 
-    Entries i and i + W / 2 are turned together by position times ROTARY_BASE^(-2 i / W), so that
-    the product of a query and a key depends on the distance of their positions.
+    Rotary position embedding (Su et al. 2021, arXiv:2104.09864, section 3.2.2): entries i and
+    i + W / 2 are turned together by position times ROTARY_BASE^(-2 i / W), so that the product of
+    a query and a key depends on the distance of their positions.
 
     Args:
-        x: (B, H, L, W), W even.
-        first: position of the first of L.
-
-    Returns:
-        like x.
+        first: a position.
+        count: of positions.
+        width: W of a head, even.
+        like: gives device and dtype.
     """
-    half = x.shape[-1] // 2
     # In float64: a position of a million times a rounded frequency would be off by a tenth.
-    options = {"device": x.device, "dtype": torch.float64}
-    frequencies = ROTARY_BASE ** (-torch.arange(half, **options) / half)
-    angles = torch.arange(first, first + x.shape[2], **options)[:, None] * frequencies
-    cosine, sine = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
-    a, b = x[..., :half], x[..., half:]
-    return torch.cat([a * cosine - b * sine, a * sine + b * cosine], dim=-1)
+    options = {"device": like.device, "dtype": torch.float64}
+    frequencies = ROTARY_BASE ** (-torch.arange(width // 2, **options) / (width // 2))
+    angles = torch.arange(first, first + count, **options)[:, None] * frequencies
+    return angles.cos().to(like.dtype), angles.sin().to(like.dtype)
 
 
 class AttentionMixer(nn.Module):
@@ -51,7 +49,7 @@ class AttentionMixer(nn.Module):
 
     def __init__(self, config: MambaConfig) -> None:
         super().__init__()
-        self.n_heads = config.n_heads
+        self.n_heads, self.backend = config.n_heads, config.backend
         self.in_proj = nn.Linear(config.d_model, 3 * config.d_model, bias=config.bias)
         self.out_proj = nn.Linear(config.d_model, config.d_model, bias=config.bias)
         with torch.no_grad():  # two residual branches a block, this and the MLP
@@ -61,7 +59,8 @@ class AttentionMixer(nn.Module):
         """Queries and keys, rotated, and values, all (B, H, L, W), of positions from ``first``."""
         parts = self.in_proj(x).unflatten(-1, (3, self.n_heads, -1))
         q, k, v = parts.permute(2, 0, 3, 1, 4)
-        return rotate(q, first), rotate(k, first), v
+        angles = rotation(first, q.shape[2], q.shape[3], q)
+        return turned(q, *angles), turned(k, *angles), v
 
     def forward(
         self,
@@ -96,11 +95,7 @@ class AttentionMixer(nn.Module):
             )
         else:
             y = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
-        return self.join(y), KeyValues(k, v)
-
-    def join(self, y: Tensor) -> Tensor:
-        """The heads' outputs (B, H, L, W) as (B, L, d_model)."""
-        return self.out_proj(y.transpose(1, 2).flatten(2))
+        return self.out_proj(y.transpose(1, 2).flatten(2)), KeyValues(k, v)
 
 
 def _attend_after(q: Tensor, k: Tensor, v: Tensor, before: int) -> Tensor:

@@ -52,7 +52,7 @@ class ClassificationHead(nn.Module):
         logits = W z + b, with W = b = 0 at first
 
     Genomes of related species differ in the frequencies of short words by a few per cent, so what
-    tells them apart is a small shift of the pooled features on a large common mean. Three parts
+    tells them apart is a small shift of the pooled features on a large common mean. Four parts
     make such shifts quicker to learn than by a linear layer on the mean hidden vector:
 
     - *Gated features.* The mean of h_t itself tells the classes apart only as far as the untrained
@@ -62,8 +62,12 @@ class ClassificationHead(nn.Module):
       With running mean m and standard deviation s of the pooled features, z is of order one at any
       length, as the linear layer and its learning rate expect, and the gradient is not dominated by
       the common mean times the batch's chance surplus of one class. In training a batch first
-      updates m and s (no gradient flows through them), so that |z| is bounded from the first step
-      and a batch of one works; in evaluation they are constants and rows do not mix.
+      updates m and s (no gradient flows through them), so that |z| is bounded from the first step;
+      in evaluation they are constants and rows do not mix.
+    - *Following.* A step of the optimiser moves the features' common mean by more than the means of
+      long windows differ, and m lags behind. In training a batch of S sequences is centred on m
+      and its own mean, S / (S + 10) of it, through which the gradient flows: what moves all
+      sequences alike changes little, and is hardly asked for. A batch of one works.
     - *Length.* Evidence adds up along a sequence: the logits of a sequence shorter than those in
       training (L_train is their running mean length) shrink in proportion. Without the factor a
       short sequence's noise would pass for certainty. It applies to mean pooling only.
@@ -86,6 +90,7 @@ class ClassificationHead(nn.Module):
 
     expansion = 2  # features / d_model
     averaged_batches = 10  # memory of the running statistics
+    lagging = 10.0  # sequences whose mean is about as far off as the running mean lags in training
     eps = 1e-12  # far below the variance of a mean over a million bases
 
     running_mean: Tensor
@@ -183,6 +188,7 @@ class ClassificationHead(nn.Module):
         mean, var, length = self.running_mean[at], self.running_var[at], self.running_length[at]
         if self.training:
             self._update(pooled.detach(), lengths, mean, var, length, self.batches[at])
+            mean = mean.lerp(pooled.mean(0).to(mean), len(pooled) / (len(pooled) + self.lagging))
         z = (pooled - mean) / (var + self.eps).sqrt()
         if self.pooling == "mean":
             z = z * (lengths / length)[:, None]

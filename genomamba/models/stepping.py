@@ -2,8 +2,7 @@
 
 Of attention, which has no recurrent form, with a cache of its keys and values.
 
-Letters: B rows, D d_inner, N d_state, K d_conv, R rank of the step size, V vocabulary, T positions
-so far, H heads, W head width.
+Letters: B rows, D d_inner, N d_state, K d_conv, R rank of the step size, V vocabulary.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from genomamba.models.attention import AttentionMixer
+from genomamba.models.attention_step import AttentionStep, Clock
 from genomamba.models.block import MambaBlock
 from genomamba.models.mixer import MambaMixer, S4DMixer
 from genomamba.models.state import AnyState, KeyValues, LayerState, MambaState
@@ -30,31 +30,33 @@ class Step(Protocol):
         ...
 
     def tensors(self) -> list[Tensor]:
-        """What a step changes."""
+        """What a step changes: as they were before, the step is as if it had not been."""
         ...
-
-
-CACHE = 256  # positions for which a cache has room at first; when it is full, it grows by half
 
 
 class Stepper:
     """Reads a token a row and gives the logits of the next; without gradients.
 
     The state is the stepper's own, at one address, and changed in place. A step asks nothing of
-    the device and its shapes are constant, so that a CUDA graph can record it; time and memory do
-    not grow. With attention they grow with the positions so far, and so does the state.
+    the device and its shapes are constant, so that a CUDA graph can record it. Time and memory do
+    not grow; but those of attention are proportional to the positions so far and in all.
 
     Args:
         model: its weights are read at every step, except ``A_log``, of which A is kept.
         state: after what precedes the first token, of as many rows as there are sequences; it is
             copied. ``MambaState.zeros`` begins a sequence.
+        steps: tokens that will be read at most, for which attention's cache is made; the other
+            mixers need no such number.
 
     Raises:
-        ValueError: the state has another number of layers, or the mixer needs whole sequences.
+        ValueError: the state has another number of layers, the mixer needs whole sequences, or is
+            attention without ``steps``.
     """
 
     @torch.no_grad()
-    def __init__(self, model: MambaForPretraining, state: MambaState) -> None:
+    def __init__(
+        self, model: MambaForPretraining, state: MambaState, steps: int | None = None
+    ) -> None:
         if not model.config.can("steps"):
             raise ValueError(
                 f"mixer {model.config.mixer!r} reads whole sequences, not a token at a time"
@@ -63,8 +65,10 @@ class Stepper:
         if len(state.layers) != len(blocks):
             raise ValueError(f"state: expected {len(blocks)} layers, got {len(state.layers)}")
         self.model, self.blocks = model, blocks
+        self._clock = _clock(model, state, steps)
         self._steps = [
-            _step_of(block.mixer, layer) for block, layer in zip(blocks, state.layers, strict=True)
+            _step_of(block.mixer, layer, self._clock)
+            for block, layer in zip(blocks, state.layers, strict=True)
         ]
 
     @property
@@ -72,13 +76,13 @@ class Stepper:
         """After the last token read; the stepper's own."""
         return MambaState(tuple(step.state for step in self._steps))
 
-    @property
-    def is_constant(self) -> bool:
-        """Whether shapes and addresses stay, so that a CUDA graph can record a step."""
-        return all(step.is_constant for step in self._steps)
-
     def tensors(self) -> list[Tensor]:
-        """What a step changes: the state."""
+        """What a step changes: the state.
+
+        Of attention the position alone: what the cache holds from there on is not read.
+        """
+        if self._clock is not None:
+            return [self._clock.position]
         return [tensor for layer in self.state.layers for tensor in layer]
 
     @torch.no_grad()
@@ -91,14 +95,31 @@ class Stepper:
         for block, step in zip(self.blocks, self._steps, strict=True):
             normed, residual = block.norm(branch, residual)
             branch, residual = block.after_mixer(step(normed), residual)
+        if self._clock is not None:
+            self._clock.position.add_(1)
         hidden, _ = backbone.norm_f(branch, residual)
         return self.model.head(hidden)
 
 
-def _step_of(mixer: object, state: AnyState) -> MambaStep | AttentionStep:
+def _clock(model: MambaForPretraining, state: MambaState, steps: int | None) -> Clock | None:
+    """Of attention, the only mixer that has to know where it is."""
+    first = state.layers[0]
+    if not isinstance(first, KeyValues):
+        return None
+    if steps is None or steps < 1:
+        raise ValueError(
+            "steps: expected, with attention, the tokens that will be read at most, from 1, "
+            f"got {steps}"
+        )
+    _, _, before, width = first.keys.shape
+    return Clock(before, steps, width, model.backbone.embedding.weight)
+
+
+def _step_of(mixer: object, state: AnyState, clock: Clock | None) -> MambaStep | AttentionStep:
     if isinstance(mixer, AttentionMixer):
         assert isinstance(state, KeyValues)
-        return AttentionStep(mixer, state)
+        assert clock is not None
+        return AttentionStep(mixer, state, clock)
     assert isinstance(mixer, MambaMixer | S4DMixer)
     assert isinstance(state, LayerState)
     return MambaStep(mixer, state)
@@ -115,8 +136,6 @@ class MambaStep:
         mixer: the layer.
         state: conv (B, K - 1, D) and scan (B, D, N); copied.
     """
-
-    is_constant = True  # the state keeps its shape and its address
 
     def __init__(self, mixer: MambaMixer | S4DMixer, state: LayerState) -> None:
         self.mixer = mixer
@@ -143,44 +162,6 @@ class MambaStep:
         rank, states = mixer.dt_proj.in_features, self._decay.shape[1]
         dt, B, C = mixer.x_proj(u).split((rank, states, states), dim=-1)
         return F.linear(dt, mixer.dt_proj.weight), mixer.dt_proj.bias, B, C
-
-
-class AttentionStep:
-    """``AttentionMixer.forward`` at one position; its key and value join the cache.
-
-    Args:
-        mixer: the layer.
-        state: keys and values (B, H, T, W); copied.
-    """
-
-    is_constant = False  # attends to one key more a step, in a cache that moves when it is full
-
-    def __init__(self, mixer: AttentionMixer, state: KeyValues) -> None:
-        self.mixer, self._count = mixer, 0
-        self._cache = KeyValues(state.keys[:, :, :0], state.values[:, :, :0])
-        self._append(state.keys, state.values)
-
-    @property
-    def state(self) -> KeyValues:
-        """Of the positions so far."""
-        keys, values = self._cache
-        return KeyValues(keys[:, :, : self._count], values[:, :, : self._count])
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """(B, d_model) -> (B, d_model)."""
-        q, k, v = self.mixer.project(x.unsqueeze(1), self._count)
-        self._append(k, v)
-        return self.mixer.join(F.scaled_dot_product_attention(q, *self.state)).squeeze(1)
-
-    def _append(self, keys: Tensor, values: Tensor) -> None:
-        end, room = self._count + keys.shape[2], self._cache.keys.shape[2]
-        if end > room:
-            more = max(CACHE, end + end // 2) - self._count
-            shape = (*keys.shape[:2], more, keys.shape[3])
-            self._cache = KeyValues(*(torch.cat([t, t.new_empty(shape)], 2) for t in self.state))
-        for cache, new in zip(self._cache, (keys, values), strict=True):
-            cache[:, :, self._count : end] = new
-        self._count = end
 
 
 def _wide(x: Tensor) -> Tensor:

@@ -119,8 +119,15 @@ def check_classes(meta: dict[str, Any], classes: tuple[str, ...], path: Path | N
         )
 
 
-def load_model(path: Path, map_location: Any = "cpu") -> tuple[nn.Module, dict[str, Any]]:
+def load_model(
+    path: Path, map_location: Any = "cpu", vocabulary: tuple[str, ...] | None = VOCABULARY
+) -> tuple[nn.Module, dict[str, Any]]:
     """The network of a checkpoint, in evaluation mode, and what the checkpoint says of it.
+
+    Args:
+        path: the file.
+        map_location: where to put the tensors.
+        vocabulary: that the model must have; None is any.
 
     Returns:
         ``MambaForClassification`` or ``MambaForPretraining``, and the ``genomamba`` dictionary.
@@ -128,7 +135,7 @@ def load_model(path: Path, map_location: Any = "cpu") -> tuple[nn.Module, dict[s
     Raises:
         InputError: as `read_checkpoint`; or the weights do not fit the config.
     """
-    checkpoint = read_checkpoint(path, map_location)
+    checkpoint = read_checkpoint(path, map_location, vocabulary)
     return model_of(checkpoint, path), checkpoint[META_KEY]
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torch.distributed import ProcessGroup
 from torch.nn import functional
@@ -21,7 +19,6 @@ from genomamba.models.heads import Pooling, check_rungs
 from genomamba.training.checkpoint import META_KEY, check_classes
 from genomamba.training.sequence_parallel import examples_group
 from genomamba.training.task import OptimizerConfig, Task
-from genomamba_data_prep.atomic import atomic_file
 from genomamba_data_prep.errors import InputError
 
 
@@ -170,22 +167,13 @@ class ClassificationTask(Task):
         self.log(f"{stage}/accuracy", results["accuracy"], prog_bar=True, rank_zero_only=True)
         for name, value in per_class.items():
             self.log(f"{stage}/accuracy/{name}", value, rank_zero_only=True)
-        if not self.trainer.is_global_zero:
-            return
-        fitting = self.trainer.state.fn == TrainerFn.FITTING
-        content = {
-            "step": self.trainer.global_step if fitting else None,
-            "checkpoint": str(self.trainer.ckpt_path) if self.trainer.ckpt_path else None,
+        found = {
             "accuracy": results["accuracy"].item(),
             "accuracy_by_class": per_class,
             "confusion": results["confusion"].tolist(),
             "examples": int(results["confusion"].sum()),
-            "data": self.trainer.datamodule.describe(),  # type: ignore[attr-defined]
         }
-        folder = Path(self.trainer.default_root_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        with atomic_file(folder / f"{stage}.json") as path:
-            path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        self.write_results(stage, found)
 
     def validation_step(self, batch: Batch, *_: Any) -> None:
         self._evaluate(batch, "valid")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,8 @@ class PretrainingTask(Task):
     """Next-base prediction.
 
     A validation or test pass logs loss, perplexity and, as ``valid/loss_from/0000001024``, the mean
-    loss of positions 1024 to 2047, and so on for each power of two.
+    loss of positions 1024 to 2047, and so on for each power of two. ``valid.json`` or ``test.json``
+    in the run folder holds perplexity, bits a base and the losses by position, in nats.
 
     Args:
         backbone: the network's shape.
@@ -106,23 +108,34 @@ class PretrainingTask(Task):
         self.log(f"{stage}/loss", loss, prog_bar=True, batch_size=len(batch), sync_dist=True)
         self.log(f"{stage}/perplexity", perplexity, prog_bar=True, on_epoch=True, on_step=False)
 
-    def _report(self, stage: str) -> None:
-        """Log the mean loss by position, under the first position of each power of two."""
-        for position, loss in self.loss_by_position.compute().items():
+    def _report(self, stage: str, perplexity: Perplexity) -> None:
+        """Log the mean loss by position, under the first position of each power of two, and write
+        the stage's JSON."""
+        losses = self.loss_by_position.compute()
+        for position, loss in losses.items():
             self.log(f"{stage}/loss_from/{position}", loss, rank_zero_only=True)
         self.loss_by_position.reset()
+        found = perplexity.compute().item()  # of all ranks; Lightning resets it after this
+        self.write_results(
+            stage,
+            {
+                "perplexity": found,
+                "bits_per_base": math.log2(found),
+                "loss_by_position": {str(int(p)): loss.item() for p, loss in losses.items()},
+            },
+        )
 
     def validation_step(self, batch: Batch, *_: Any) -> None:
         self._evaluate(batch, "valid", self.valid_perplexity)
 
     def on_validation_epoch_end(self) -> None:
-        self._report("valid")
+        self._report("valid", self.valid_perplexity)
 
     def test_step(self, batch: Batch, *_: Any) -> None:
         self._evaluate(batch, "test", self.test_perplexity)
 
     def on_test_epoch_end(self) -> None:
-        self._report("test")
+        self._report("test", self.test_perplexity)
 
     def predict_step(self, *_: Any) -> None:
         raise InputError(

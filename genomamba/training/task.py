@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
@@ -18,6 +20,7 @@ from genomamba.models import MambaConfig
 from genomamba.models.config import RUN_FIELDS
 from genomamba.training.checkpoint import FORMAT_VERSION, META_KEY, check_vocabulary, load_model
 from genomamba.training.optim import parameter_groups, warmup_cosine
+from genomamba_data_prep.atomic import atomic_file
 from genomamba_data_prep.errors import InputError
 
 SECONDS_BETWEEN_VALUES = 1.0  # of a step that are shown and not written
@@ -101,7 +104,7 @@ class Task(LightningModule):
 
     def _load_backbone(self, path: str | Path) -> None:
         assert self.model is not None
-        source, meta = load_model(path)
+        source, meta = load_model(path, vocabulary=self.vocabulary)
         there = MambaConfig.from_dict(meta["config"]).as_dict()  # with what is newer than the file
         differing = [
             f"{name} {there[name]!r} there, {value!r} here"
@@ -165,6 +168,28 @@ class Task(LightningModule):
         """Whether Lightning writes the values of the step at work."""
         trainer: Any = self.trainer
         return (trainer.global_step + 1) % max(1, trainer.log_every_n_steps) == 0
+
+    def write_results(self, stage: str, found: Mapping[str, Any]) -> None:
+        """Write what a pass found to ``STAGE.json`` in the run folder, on rank zero.
+
+        Args:
+            stage: "valid" or "test".
+            found: plain numbers, strings, lists and dictionaries; step, checkpoint and data are
+                added.
+        """
+        if not self.trainer.is_global_zero:
+            return
+        fitting = self.trainer.state.fn == TrainerFn.FITTING
+        content = {
+            "step": self.trainer.global_step if fitting else None,
+            "checkpoint": str(self.trainer.ckpt_path) if self.trainer.ckpt_path else None,
+            **found,
+            "data": self.trainer.datamodule.describe(),  # type: ignore[attr-defined]
+        }
+        folder = Path(self.trainer.default_root_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        with atomic_file(folder / f"{stage}.json") as path:
+            path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         if self._is_written():

@@ -15,6 +15,10 @@ ENVIRONMENT_VARIABLE = "GENOMAMBA_BACKEND"
 OLDEST_CAPABILITY = (8, 0)
 
 
+class EnvironmentVariableError(ValueError):
+    """An environment variable of the kernels, or the file it names, cannot be used."""
+
+
 def resolve_backend(backend: str, data: Tensor) -> str:
     """Turns "auto" into a backend's name; an explicit argument wins over the environment.
 
@@ -33,7 +37,8 @@ def resolve_backend(backend: str, data: Tensor) -> str:
         _warn_once(f'backend: "auto" uses "torch" on {data.device}, which is slower: {obstacle}')
         return "torch"
     if backend not in BACKENDS:
-        raise ValueError(f"{source}: expected one of {('auto', *BACKENDS)}, got {backend!r}")
+        kind = ValueError if source == "backend" else EnvironmentVariableError
+        raise kind(f"{source}: expected one of {('auto', *BACKENDS)}, got {backend!r}")
     return backend
 
 

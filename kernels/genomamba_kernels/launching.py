@@ -11,6 +11,8 @@ from typing import Any
 
 from torch import Tensor
 
+from genomamba_kernels.ahead import compile_later, wait_for
+
 MOST = 4096  # kernels remembered: lengths that vary make many entries
 _compiled: dict[Any, Any] = {}
 
@@ -24,6 +26,8 @@ def _decides(argument: Any) -> Any:
 def launch(kernel: Any, programs: int, /, options: dict[str, Any], **arguments: Any) -> None:
     """Runs `programs` programs of a @triton.jit kernel on the current device and stream.
 
+    With tensors on the device "meta" only compiles it, in a thread (ahead.py).
+
     Args:
         options: the compiler's, such as num_warps.
         arguments: the kernel's, all of them.
@@ -34,6 +38,10 @@ def launch(kernel: Any, programs: int, /, options: dict[str, Any], **arguments: 
     if compiled is not None:
         compiled[(programs, 1, 1)](*values)
         return
+    if any(isinstance(x, Tensor) and x.is_meta for x in values):  # a rehearsal
+        compile_later(kernel, options, arguments)
+        return
+    wait_for(kernel)
     compiled = kernel[(programs,)](**arguments, **options)
     if compiled is not None:  # the interpreter compiles nothing
         if len(_compiled) >= MOST:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -82,6 +85,62 @@ def test_rows_are_measured_once_and_make_a_page(tmp_path: Path) -> None:
     assert f"| 32 |  |  | {float(learnt['value']):.4g} |" in page
     value = float(timed["value"])
     assert f"| 32 |  |  | {value:,.{'0f' if value >= 1e4 else '4g'}} |" in page
+
+
+@pytest.mark.usefixtures("modules")
+def test_a_training_that_time_ends_has_its_row(
+    tmp_path: Path, write_species_set: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before its first validation. In this process, for time."""
+    import baselines
+    from baselines_section import section
+
+    def measure(*arguments: object) -> None:
+        deterministic = torch.are_deterministic_algorithms_enabled()
+        monkeypatch.setattr(sys, "argv", ["baselines.py", *map(str, (*given, *arguments))])
+        assert baselines.main() == 0
+        torch.use_deterministic_algorithms(deterministic)
+
+    rng = np.random.default_rng(0)
+    genomes = {
+        species: {record: "".join(rng.choice([*"ACGT"], 3000)) for record in ("c1", "c2")}
+        for species in ("human", "chimp")
+    }
+    lines = ["species\trecord\tstart\tend\tsplit"]
+    for species in genomes:
+        lines += [f"{species}\tc1\t0\t3000\ttrain", f"{species}\tc2\t0\t3000\tvalid"]
+    splits, table = tmp_path / "splits.tsv", tmp_path / "results" / "baselines.csv"
+    splits.write_text("\n".join(lines) + "\n")
+    given = [
+        *("--mixers", "mamba", "--device", "cpu", "--minutes", 1 / 60, "--steps", 1_000_000),
+        *("--species-set", write_species_set(genomes), "--splits", splits),
+        *("--batch-tokens", 128, "--valid-examples", 16),
+        *("--runs", tmp_path / "runs", "--output", table),
+    ]
+    measure("--phases", "next-token", "--train-lengths", 32)
+    first = rows(table)
+    # What time ended is there, and does not leave longer ones out.
+    measure("--phases", "next-token", "--train-lengths", 32, 64)
+    measure("--phases", "clade", "--train-lengths", 32)
+    found = rows(table)
+    assert found[:1] == first
+    assert [(r["phase"], r["length"], r["metric"]) for r in found] == [
+        ("next-token", "32", "bits_per_base"),
+        ("next-token", "64", "bits_per_base"),
+        ("clade", "32", "accuracy"),
+    ]
+    for row in found:
+        folder = f"{'pretraining' if row['phase'] == 'next-token' else 'species'}-mamba"
+        at = tmp_path / "runs" / f"{folder}-{row['length']}"
+        assert row["ended_by"] == "time"
+        assert "valid/" not in (at / "metrics.csv").read_text()
+        expected = json.loads((at / "valid.json").read_text())[row["metric"]]
+        assert float(row["value"]) == pytest.approx(expected, rel=1e-5)
+        assert 0 < int(row["tokens"]) < 128 * 1_000_000
+    assert 1.9 < float(found[0]["value"]) < 4  # 2 at best, of random bases
+
+    value = float(found[0]["value"])
+    assert f"| 32 | {value:,.4g} (time over) |" in section(table, tmp_path)
 
 
 @pytest.mark.usefixtures("modules")

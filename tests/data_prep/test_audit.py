@@ -11,7 +11,7 @@ import pytest
 
 from genomamba.cli import main
 from genomamba_data_prep import splits as splits_file
-from genomamba_data_prep.audit.accuracy import MIN_LOCI, mean_over_loci, score
+from genomamba_data_prep.audit.accuracy import score
 from genomamba_data_prep.audit.audit import Settings, run_audit
 from genomamba_data_prep.audit.classifiers import predict_lda
 from genomamba_data_prep.audit.features import RUN_BINS, run_features
@@ -21,6 +21,7 @@ from genomamba_data_prep.audit.windows import choose_windows
 from genomamba_data_prep.codes import decode, reverse_complement
 from genomamba_data_prep.encode import encode_fasta
 from genomamba_data_prep.intervals import wilson
+from genomamba_data_prep.locus_bootstrap import MIN_LOCI
 from genomamba_data_prep.species_set import SpeciesSet
 from genomamba_data_prep.splits import Interval, Splits
 from genomamba_data_prep.store import Store
@@ -312,26 +313,3 @@ def test_kmers_reach_the_known_figures_on_real_sequence(
     assert shorter.low is not None
     assert shorter.high is not None
     assert shorter.low <= known[1 << 18] <= shorter.high
-
-
-def test_a_mean_over_loci_is_the_accuracys_and_pairs_what_varies_together() -> None:
-    rng = np.random.default_rng(5)
-    loci = np.repeat(np.arange(40), 10)
-    hard = np.repeat(rng.random(40) < 0.5, 10)  # half of the loci are hard, for both
-    first = np.where(hard, 0, 1)
-    second = np.where(rng.random(400) < 0.1, 1 - first, first)
-    own = score(first, np.ones(400, dtype=np.int64), loci, 2, 0)
-    mean = mean_over_loci(first == 1, loci)
-    assert (mean.value, mean.low, mean.high) == pytest.approx((own.accuracy, own.low, own.high))
-    gain = mean_over_loci(first.astype(float) - second, loci)
-    assert gain.value == pytest.approx(first.mean() - second.mean())
-    assert gain.low is not None
-    assert gain.high is not None
-    assert mean.low is not None
-    assert mean.high is not None
-    # A tenth differs, for the worse in easy loci and for the better in hard ones: within a locus a
-    # variance of 0.09 / 10, between loci 0.01. The accuracies' own variance between loci is 0.25.
-    error = (0.019 / 40) ** 0.5
-    assert gain.high - gain.low == pytest.approx(2 * 2.02 * error, rel=0.2)
-    assert mean.high - mean.low == pytest.approx(2 * 2.02 * (0.25 / 40) ** 0.5, rel=0.2)
-    assert mean_over_loci(np.ones(8), np.arange(8) % (MIN_LOCI - 1)).low is None

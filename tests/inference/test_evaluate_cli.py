@@ -13,11 +13,12 @@ import pytest
 import torch
 
 from genomamba.cli import main
+from genomamba.inference.evaluate_predictions import prediction_schema, read_predictions
 from genomamba.inference.evaluate_tables import METRICS, SCHEMA
 from genomamba.models import MambaForClassification
 from genomamba.training.checkpoint import load_model
 from genomamba_data_prep.cli import main as prepare
-from genomamba_data_prep.codes import BASE_BITS
+from genomamba_data_prep.codes import BASE_BITS, decode, reverse_complement
 from genomamba_data_prep.manifest_windows import ManifestReader
 from genomamba_data_prep.manifests import Manifest, read_manifest, write_manifest
 from genomamba_data_prep.species_set import SpeciesSet
@@ -154,6 +155,83 @@ def trained(species_set, checkpoint, model) -> tuple[Path, MambaForClassificatio
     return path, model
 
 
+def test_predictions_are_a_row_a_window(draw, evaluate, species_set, model) -> None:
+    folder, manifests = species_set.parent, [draw(200), draw(2500)]
+    file = folder / "p.parquet"
+    options = ("--prefixes", "--predictions", file, "--locus", "1000")
+    assert evaluate(*manifests, options=options) == 0
+    found = read_predictions(file)
+    assert found.classes == ("ape", "bear", "cat")
+    assert found.classifier == "classifier.ckpt"
+    assert found.table.schema.equals(prediction_schema(found.classes))
+    rows = found.table.to_pylist()
+    assert [row["length"] for row in rows] == [200] * 30 + [2500] * 30
+    document = json.loads((folder / "out.json").read_text())
+    drawn = [r for r in document["results"] if r["quantity"] == "manifest"]
+    for path, result, first in zip(manifests, drawn, (0, 30), strict=True):
+        logits, _ = expected_logits(path, species_set, model, result["length"])
+        log_p = logits.log_softmax(1)
+        right = 0
+        given = read_manifest(path).table.to_pylist()
+        for row, window, expected in zip(rows[first : first + 30], given, log_p, strict=True):
+            for name in ("species", "record", "start", "strand", "label"):
+                assert row[name] == window[name]
+            values = [row[f"log_prob_{name}"] for name in found.classes]
+            assert values == pytest.approx(expected.tolist(), rel=1e-5, abs=1e-4)
+            assert row["prediction"] == found.classes[int(np.argmax(values))]
+            assert row["strand_disagreement"] is None
+            middle = (window["start"] + window["end"]) // 2
+            assert row["locus"] == f"{window['record']}:{middle // 1000 * 1000}"
+            right += row["prediction"] == row["species"]
+        assert right / 30 == pytest.approx(result["accuracy"]["value"])
+        loci = {row["locus"] for row in rows[first : first + 30]}
+        assert len(loci) == result["loci"]
+
+
+def test_both_strands_are_averaged_as_classify_does(
+    draw, evaluate, species_set, trained, tmp_path
+) -> None:
+    """One window a record, so that classify has the same sequences: the same probabilities."""
+    checkpoint, model = trained
+    content = torch.load(checkpoint, weights_only=True)
+    content["genomamba"]["temperature"] = 30.0  # of less certainty
+    torch.save(content, checkpoint)
+    manifest, file = draw(1500), tmp_path / "p.parquet"
+    options = ("--both-strands", "--prefixes", "--predictions", file)
+    assert evaluate(manifest, checkpoint=checkpoint, options=options) == 0
+    rows = pq.read_table(file).to_pylist()
+    opened = SpeciesSet.read(species_set)
+    codes = ManifestReader(read_manifest(manifest), opened).codes(np.arange(30)) & BASE_BITS
+    letters = [decode(row).decode() for row in codes]
+    fasta = "".join(f">w{i}\n{row}\n" for i, row in enumerate(letters))
+    (tmp_path / "w.fa").write_text(fasta)
+    given = ["--checkpoint", str(checkpoint), "--both-strands", "--window", "1500"]
+    given += ["--device", "cpu", "--output", str(tmp_path / "c.parquet")]
+    assert main(["classify", str(tmp_path / "w.fa"), *given]) == 0
+    expected = {row["record"]: row for row in pq.read_table(tmp_path / "c.parquet").to_pylist()}
+    assert len({row["strand_disagreement"] for row in rows}) > 20
+    for i, row in enumerate(rows):
+        other = expected[f"w{i}"]
+        assert row["prediction"] == other["prediction"]
+        for name in ("ape", "bear", "cat"):
+            assert np.exp(row[f"log_prob_{name}"]) == pytest.approx(other[f"prob_{name}"], abs=1e-4)
+        apart = pytest.approx(other["strand_disagreement"], abs=1e-4)
+        assert row["strand_disagreement"] == apart
+    results = json.loads((species_set.parent / "out.json").read_text())["results"]
+    by_length = {r["length"]: r for r in results if r["quantity"] == "prefix"}
+    mean = np.mean([row["strand_disagreement"] for row in rows])
+    assert by_length[1500]["strand_disagreement"] == pytest.approx(mean, abs=1e-6)
+    assert "strands apart" in (species_set.parent / "out.html").read_text()
+    # A prefix's other strand begins at the prefix's end, not at the window's.
+    reverse = np.ascontiguousarray(reverse_complement(codes[:, :1024]))
+    with torch.inference_mode():
+        both = [model(torch.from_numpy(strand).long()) for strand in (codes[:, :1024], reverse)]
+    mean = sum((logits / 30).log_softmax(1) for logits in both) / 2
+    labels = torch.tensor([("ape", "bear", "cat").index(row["species"]) for row in rows])
+    loss = torch.nn.functional.cross_entropy(mean, labels).item()
+    assert by_length[1024]["log_loss"]["value"] == pytest.approx(loss, rel=1e-4)
+
+
 def test_a_temperature_goes_into_the_checkpoint(draw, evaluate, species_set, trained) -> None:
     checkpoint, model = trained
     manifest, new = draw(300), species_set.parent / "new.ckpt"
@@ -225,6 +303,10 @@ def test_what_is_refused(
     no(lambda: evaluate(manifest, namesake), "the same file name")
     new = ("--fit-temperature", folder / "new.ckpt")
     no(lambda: evaluate(train, options=new), "validation data", "--split valid")
+    same = ("--predictions", folder / "out.parquet")
+    no(lambda: evaluate(manifest, options=same), "the table of figures")
+    no(lambda: evaluate(manifest, options=("--predictions", folder / "p.tsv")), ".parquet")
+    no(lambda: evaluate(manifest, options=("--predictions", manifest, "--force")), "is an input")
     over = ("--fit-temperature", checkpoint, "--force")
     no(lambda: evaluate(manifest, options=over), "is an input too")
     damaged = folder / "damaged.parquet"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import subprocess
+import sys
 from collections.abc import Callable
-from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -90,11 +93,13 @@ def test_a_sequence_depends_on_seed_prompt_and_copy_alone(network: MambaForPretr
     assert together.max() < 4
 
 
-def test_recording_a_step_does_not_move_the_sequence(network, monkeypatch) -> None:
-    logits = torch.tensor([[0.3, 0.0, 0.1, 0.2, 0.0]] * 2)
-    state = MambaState.zeros(network.config, 2)
+@pytest.mark.parametrize("mixer", ["mamba", "attention"])
+def test_recording_a_step_does_not_move_the_sequence(mixer: str, monkeypatch) -> None:
+    network = network_of(mixer)
+    logits = torch.tensor([[0.3, 0.0, 0.1, 0.2, 0.0]] * 2, dtype=torch.float64)
+    state = MambaState.zeros(network.config, 2, dtype=torch.float64)
     numbers = torch.rand(5, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    expected = Drawing(Stepper(network, state), logits, Sampling(), graph=False)
+    expected = Drawing(Stepper(network, state, 5), logits, Sampling(), graph=False)
 
     def record(function: Callable[[], None]) -> Callable[[], None]:
         for _ in range(3):
@@ -102,23 +107,49 @@ def test_recording_a_step_does_not_move_the_sequence(network, monkeypatch) -> No
         return function
 
     monkeypatch.setattr("genomamba.inference.step_graph._cuda_graph", record)
-    found = Drawing(Stepper(network, state), logits, Sampling(), graph=True)
+    found = Drawing(Stepper(network, state, 5), logits, Sampling(), graph=True)
     for number in numbers:
         assert torch.equal(found(number), expected(number))
         assert torch.equal(found.logits, expected.logits)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-def test_a_graph_draws_what_steps_draw(network: MambaForPretraining) -> None:
-    network = deepcopy(network).cuda()
+@pytest.mark.parametrize("backend", ["auto", "torch"])
+@pytest.mark.parametrize("mixer", ["mamba", "attention"])
+def test_a_graph_draws_what_steps_draw(mixer: str, backend: str, monkeypatch) -> None:
+    monkeypatch.setenv("GENOMAMBA_BACKEND", backend)
+    network = network_of(mixer).float().cuda()
     logits = torch.zeros(3, 5, device="cuda")
     state = MambaState.zeros(network.config, 3, "cuda")
     alone, graph = (
-        Drawing(Stepper(network, state), logits, Sampling(), graph=g) for g in (False, True)
+        Drawing(Stepper(network, state, 40), logits, Sampling(), graph=g) for g in (False, True)
     )
     for number in torch.rand(40, 3, dtype=torch.float64, device="cuda"):
         assert torch.equal(graph(number), alone(number))
         assert torch.equal(graph.logits, alone.logits)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="no Triton")
+def test_kernels_draw_what_torch_draws() -> None:
+    """In a process of its own: the interpreter has to be asked for before Triton is imported."""
+    script = """
+import numpy, torch
+from genomamba.inference.generation import Draw, Sampling, generate
+from genomamba.models import MambaConfig, MambaForPretraining
+codes, found = numpy.arange(70, dtype=numpy.uint8) % 4, []
+for backend in ("torch", "triton"):
+    torch.manual_seed(0)
+    config = MambaConfig(d_model=16, n_layer=2, n_heads=2, mixer="attention", backend=backend)
+    model = MambaForPretraining(config).eval()
+    draws = [Draw(0, codes, copy) for copy in range(2)]
+    found.append(generate(model, draws, 30, Sampling(seed=1)))
+assert (found[0] == found[1]).all(), found
+assert (found[0][0] != found[0][1]).any(), found
+"""
+    environment = {**os.environ, "TRITON_INTERPRET": "1"}
+    command = [sys.executable, "-W", "ignore", "-c", script]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_random_numbers_are_the_same_in_blocks() -> None:

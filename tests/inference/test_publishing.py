@@ -155,6 +155,10 @@ def test_card_tells_what_the_run_recorded(tmp_path: Path, checkpoint: Path, save
     (tmp_path / "valid.json").write_text(json.dumps(metrics | {"step": 8}))
     other = _export(save_model(), "mamba-ssm", tmp_path / "other")
     assert "None were recorded" in (other / "README.md").read_text()
+    metrics = {"step": 7, "checkpoint": None, "perplexity": 3.5, "bits_per_base": 1.8074}
+    (tmp_path / "valid.json").write_text(json.dumps(metrics))
+    card = (_export(save_model(), "hf", tmp_path / "next") / "README.md").read_text()
+    assert "| perplexity | 3.5 |\n| bits a base | 1.8074 |" in card
     classes = (_export(checkpoint, "hf", tmp_path / "classifier") / "README.md").read_text()
     assert "ape, bear, cat" in classes
     modes = {path.stat().st_mode for path in folder.iterdir()}

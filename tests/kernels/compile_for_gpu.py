@@ -30,6 +30,7 @@ from triton.compiler import ASTSource
 from triton.runtime.jit import JITFunction
 
 import genomamba_kernels
+from genomamba_kernels.attention_step import attention_step
 from genomamba_kernels.mamba_block import mamba_block
 from genomamba_kernels.mamba_step import conv_step, scan_step
 
@@ -147,16 +148,29 @@ def step(dtype: torch.dtype, channels: int, states: int) -> None:
     scan_step(u, u, A, B, C, D, z, D, of_scan, backend="triton")
 
 
+def attention(dtype: torch.dtype, rows: int, heads: int, width: int, room: int) -> None:
+    """One position of attention."""
+    q, k, v = torch.ones(rows, 3, heads, width, dtype=dtype).unbind(1)
+    keys, values = (torch.zeros(rows, heads, room, width, dtype=dtype) for _ in range(2))
+    cosine, sine = (torch.ones(room, width // 2, dtype=dtype) for _ in range(2))
+    position = torch.zeros(1, dtype=torch.int64)
+    attention_step(q, k, v, keys, values, position, cosine, sine, backend="triton")
+
+
 def main() -> None:
     JITFunction.run = compile_instead  # pyright: ignore
     distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
     every = "--all" in sys.argv
     run(torch.bfloat16, 256, 256, 16, None, every)
     step(torch.bfloat16, 256, 16)
+    attention(torch.bfloat16, 1, 12, 64, 2864)
     if every:
         packed = (torch.arange(50, dtype=torch.int32) // 20)[None]
         run(torch.float32, 50, 70, 3, packed, every)
         step(torch.float32, 70, 3)
+        attention(torch.bfloat16, 64, 32, 64, 2864)
+        attention(torch.float32, 3, 5, 96, 300)
+        attention(torch.float32, 1, 1, 6, 3)
 
 
 if __name__ == "__main__":

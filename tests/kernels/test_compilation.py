@@ -22,6 +22,7 @@ def test_kernels_compile_for_a_gpu_and_keep_to_their_registers():
     kernels = (
         *("scan_kernel", "segment_ends_kernel", "segment_gradients_kernel", "backward_kernel"),
         *("mamba_step.triton_kernels.conv_step_kernel", "scan_step_kernel"),
+        *("attend_part_kernel", "join_parts_kernel"),
     )
     assert all(any(name.endswith(kernel) for name in stacks) for kernel in kernels)
     # Backward of the scan spills a few numbers that no loop over states touches.

@@ -98,6 +98,22 @@ def test_statistics_are_averages_at_first_and_bound_what_enters_the_linear_layer
     assert head.running_length == 9
 
 
+@pytest.mark.parametrize("rows", [1, 40])
+def test_what_moves_all_sequences_of_a_batch_alike_is_hardly_asked_for(
+    config: MambaConfig, rows: int
+) -> None:
+    head = ClassificationHead(config, 3, "mean", [16]).double()
+    torch.nn.init.normal_(head.out_proj.weight)
+    features = head.out_proj.in_features
+    head.readout(torch.randn(rows, features, dtype=torch.float64), 0)
+    pooled = torch.randn(rows, features, dtype=torch.float64, requires_grad=True)
+    logits = head.readout(pooled, 0)
+    (gradient,) = torch.autograd.grad(logits[:, 0].sum(), pooled)
+    spread = (head.running_var[0] + head.eps).sqrt()
+    remains = head.lagging / (rows + head.lagging)
+    torch.testing.assert_close(gradient.sum(0), rows * remains * head.out_proj.weight[0] / spread)
+
+
 def test_a_shorter_sequence_is_judged_less_surely(config: MambaConfig) -> None:
     head = ClassificationHead(config, 3, "mean").double()
     head(torch.randn(8, 64, config.d_model, dtype=torch.float64))

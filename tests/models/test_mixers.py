@@ -10,11 +10,12 @@ import torch
 from torch.nn import functional
 
 from genomamba.models import MambaBackbone, MambaConfig, MambaForPretraining, MambaState
-from genomamba.models.attention import QUERIES, AttentionMixer, rotate
+from genomamba.models.attention import QUERIES, AttentionMixer, rotation
 from genomamba.models.config import ABILITIES
 from genomamba.models.hyena import HyenaMixer, ImplicitFilter, fft_conv
 from genomamba.models.mixer import S4DMixer
-from genomamba.models.stepping import CACHE, Stepper
+from genomamba.models.stepping import Stepper
+from genomamba_kernels.attention_step import torch_step, turned
 
 STEPPING = [mixer for mixer, abilities in ABILITIES.items() if "steps" in abilities]
 
@@ -57,17 +58,20 @@ def test_recomputed_gradients_are_the_gradients(
 
 
 @pytest.mark.parametrize("mixer", STEPPING)
-def test_a_step_is_constant_where_its_state_stays_in_place(config: MambaConfig, mixer: str) -> None:
+def test_a_step_can_be_undone_and_moves_nothing(config: MambaConfig, mixer: str) -> None:
+    """As the recording of a CUDA graph needs it."""
     model = model_of(config, mixer)
-    step = Stepper(model, MambaState.zeros(model.config, 2, dtype=torch.float64))
-
-    def places() -> list[tuple[int, torch.Size]]:
-        return [(tensor.data_ptr(), tensor.shape) for tensor in step.tensors()]
-
-    before = places()
-    step(torch.tensor([1, 2]))
-    assert step.is_constant == (places() == before)
-    assert step.is_constant == (mixer != "attention")
+    step = Stepper(model, MambaState.zeros(model.config, 2, dtype=torch.float64), 4)
+    tokens = torch.tensor([[1, 2], [3, 0], [0, 4]])
+    step(tokens[0])
+    before = [tensor.clone() for tensor in step.tensors()]
+    places = [tensor.data_ptr() for layer in step.state.layers for tensor in layer]
+    expected = [step(row) for row in tokens[1:]]
+    for tensor, value in zip(step.tensors(), before, strict=True):
+        tensor.copy_(value)
+    found = [step(row) for row in tokens[1:]]
+    assert all(torch.equal(*pair) for pair in zip(found, expected, strict=True))
+    assert places == [tensor.data_ptr() for layer in step.state.layers for tensor in layer]
 
 
 @pytest.mark.parametrize("mixer", STEPPING)
@@ -76,17 +80,51 @@ def test_token_by_token_equals_the_forward_pass(
     config: MambaConfig, mixer: str, read_at_once: int
 ) -> None:
     model = model_of(config, mixer)
-    tokens = torch.randint(0, 5, (3, CACHE + 20))
+    tokens = torch.randint(0, 5, (3, 90))
     with torch.no_grad():
         expected, after = model(tokens, return_state=True)
         state = MambaState.zeros(model.config, 3, dtype=torch.float64)
         if read_at_once:
             _, state = model(tokens[:, :read_at_once], return_state=True)
-    step = Stepper(model, state)
+    step = Stepper(model, state, 90 - read_at_once)
     for at in range(read_at_once, tokens.shape[1]):
         torch.testing.assert_close(step(tokens[:, at]), expected[:, at], atol=1e-10, rtol=0)
     for name, tensor in after.tensors().items():
         torch.testing.assert_close(step.state.tensors()[name], tensor, atol=1e-10, rtol=0)
+
+
+@pytest.mark.parametrize(("dtype", "limit"), [(torch.float32, 3e-5), (torch.float64, 1e-12)])
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_cache_in_place_is_one_that_grows(
+    config: MambaConfig, monkeypatch, dtype: torch.dtype, limit: float, masked: bool
+) -> None:
+    """Both ways of a step in torch, against a cache to which every forward pass adds a key."""
+    if masked:
+        monkeypatch.setattr(torch_step, "attend_to_part", torch_step.attend_under_mask)
+    model = model_of(config, "attention").to(dtype)
+    tokens = torch.randint(0, 5, (2, 40))
+    with torch.no_grad():
+        _, growing = model(tokens[:, :7], return_state=True)
+        step = Stepper(model, growing, 60)  # not all are taken
+        for at in range(7, 40):
+            expected, growing = model(tokens[:, at : at + 1], state=growing, return_state=True)
+            torch.testing.assert_close(step(tokens[:, at]), expected[:, 0], atol=limit, rtol=0)
+    for name, tensor in growing.tensors().items():
+        torch.testing.assert_close(step.state.tensors()[name], tensor, atol=limit, rtol=0)
+
+
+def test_attention_has_room_for_the_steps_it_was_told(config: MambaConfig) -> None:
+    model = model_of(config, "attention")
+    state = MambaState.zeros(model.config, 1, dtype=torch.float64)
+    for steps in (None, 0):
+        with pytest.raises(ValueError, match=f"steps: expected, with attention, .* got {steps}"):
+            Stepper(model, state, steps)
+    step = Stepper(model, state, 2)
+    token = torch.tensor([1])
+    step(token)
+    step(token)
+    with pytest.raises(IndexError):
+        step(token)
 
 
 @pytest.mark.parametrize("mixer", STEPPING)
@@ -124,8 +162,11 @@ def test_attention_is_the_formula(config: MambaConfig) -> None:
 
 def test_rotated_products_depend_on_the_distance_also_far_out() -> None:
     q, k = torch.randn(2, 1, 1, 1, 16)
-    near = (rotate(q, 5) * rotate(k, 2)).sum()
-    far = (rotate(q, 4_000_005) * rotate(k, 4_000_002)).sum()
+
+    def product(of_q: int, of_k: int) -> torch.Tensor:
+        return (turned(q, *rotation(of_q, 1, 16, q)) * turned(k, *rotation(of_k, 1, 16, k))).sum()
+
+    near, far = product(5, 2), product(4_000_005, 4_000_002)
     torch.testing.assert_close(near, far, atol=1e-5, rtol=1e-5)
 
 
@@ -227,7 +268,7 @@ def test_steps_in_bfloat16_are_close(config: MambaConfig, mixer: str) -> None:
     with torch.no_grad():
         expected = exact(tokens)
         forward_error = (model(tokens) - expected).square().mean().sqrt()
-    step = Stepper(model, MambaState.zeros(model.config, 2, dtype=torch.bfloat16))
+    step = Stepper(model, MambaState.zeros(model.config, 2, dtype=torch.bfloat16), 30)
     found = torch.stack([step(tokens[:, at]) for at in range(30)], dim=1)
     assert (found - expected).square().mean().sqrt() < 2 * forward_error
 

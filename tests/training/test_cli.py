@@ -64,6 +64,16 @@ def test_pretraining_then_classification_from_its_backbone(genomamba: Run) -> No
     assert meta["task"] == "pretraining"
     metrics = {metric: value for _, metric, value in read_metrics("p/metrics.csv")}
     assert metrics["valid/perplexity"] == pytest.approx(np.exp(metrics["valid/loss"]), rel=0.05)
+    fitted = json.loads(Path("p/valid.json").read_text())
+    assert (fitted["step"], fitted["checkpoint"]) == (6, None)
+    assert fitted["perplexity"] == pytest.approx(metrics["valid/perplexity"], rel=1e-6)
+    assert 2 ** fitted["bits_per_base"] == pytest.approx(fitted["perplexity"])
+    assert list(fitted["loss_by_position"]) == ["1", "2", "4", "8", "16", "32"]
+    last = ("--run", "p", "--ckpt_path", "last")
+    assert genomamba("validate", *last, base="pretraining/base") == 0
+    again = json.loads(Path("p/valid.json").read_text())
+    assert again["perplexity"] == pytest.approx(fitted["perplexity"], rel=1e-6)
+    assert (again["step"], Path(again["checkpoint"]).name) == (None, "last.ckpt")
 
     checkpoint = "p/checkpoints/last.ckpt"
     still = '{"learning_rate": 1e-30, "min_learning_rate": 0}'

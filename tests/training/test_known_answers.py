@@ -148,3 +148,22 @@ def test_copying_is_learnt_and_tested_the_same_when_streamed(
     assert found[0]["accuracy"] == pytest.approx(found[1]["accuracy"], abs=0.005)
     assert found[0]["accuracy"] >= 0.9  # a guess is right in a quarter
     assert found[0]["examples"] == 512
+
+
+def test_a_short_length_teaches_a_long_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    configs = ["--config", "tasks/selective_copying", "--config", "tasks/selective_copying_tiny"]
+    few = ["--trainer.max_steps", "2", "--trainer.val_check_interval", "2"]
+    few += ["--checkpoint.every_n_train_steps", "2"]
+    assert main(["fit", *configs, *few, "--run", "short"]) == 0
+    last = "short/checkpoints/last.ckpt"
+    longer = ["--data.init_args.length", "48", "--model.init_args.optimizer.learning_rate", "1e-9"]
+    longer += ["--model.init_args.optimizer.min_learning_rate", "1e-9"]
+    given = ["--model.init_args.pretrained", last, "--run", "long"]
+    assert main(["fit", *configs, *few, *longer, *given]) == 0
+    short, long = (
+        torch.load(f"{run}/checkpoints/last.ckpt", weights_only=True)["state_dict"]
+        for run in ("short", "long")
+    )
+    for name in short:
+        torch.testing.assert_close(long[name], short[name], atol=1e-7, rtol=1e-6)

@@ -48,13 +48,19 @@ def test_the_recipe_trains_and_its_best_weights_are_judged_at_every_length(
     assert main(["prepare", "manifest", species_set, *draw, "--output", "m"]) == 0
     given = ["--checkpoint", "r/checkpoints/best.ckpt", "--species-set", species_set]
     manifests = ["--manifest", "m/test-64.parquet", "m/test-256.parquet"]
-    assert main(["evaluate", *given, *manifests, "--output", "e.html"]) == 0
+    rows = ["--predictions", "e.predictions.parquet"]
+    assert main(["evaluate", *given, *manifests, "--output", "e.html", *rows]) == 0
     Path("results").mkdir()
     assert main(["export", "r/checkpoints/best.ckpt", "--to", "hf", "--output", "hf"]) == 2
     assert not Path("hf").exists()
     splits_and = ["--splits", splits, *manifests]
-    run(ROOT / "docs/real-data/kmers.py", species_set, *splits_and, "--output", "k.json")
+    baselines = ["--output", "k.json", "--predictions", "k"]
+    run(ROOT / "docs/real-data/kmers.py", species_set, *splits_and, *baselines)
+    for k in (4, 6):
+        pair = ["e.predictions.parquet", f"k.{k}-mers.parquet"]
+        run(ROOT / "docs/real-data/compare.py", *pair, "--output", f"less.{k}.json")
     beside = ["--evaluation", "e.json", "--baselines", "k.json"]
+    beside += ["--against", "less.4.json", "less.6.json"]
     record = ROOT / "benchmarks" / "record_result.py"
     run(record, "r", *beside, "--output", "results/clade.json")
     found = json.loads(Path("results/clade.json").read_text())
@@ -64,9 +70,16 @@ def test_the_recipe_trains_and_its_best_weights_are_judged_at_every_length(
     for length, row in by_length.items():
         assert row["accuracy"] == evaluated[length]["accuracy"]["value"]
         assert 1 / 3 < row["baselines"]["4-mer LDA"]["accuracy"] <= 1
+        for other, baseline in row["baselines"].items():
+            expected = row["accuracy"] - baseline["accuracy"]
+            assert row["against"][other]["difference"] == pytest.approx(expected)
     run(ROOT / "benchmarks" / "results_page.py", "--results", "results", "--docs", "docs")
     line = f"| 64 | {by_length['64']['accuracy']:.4f}"
-    assert line in Path("docs/results.md").read_text()
+    page = Path("docs/results.md").read_text()
+    assert line in page
+    assert "| length | less 4-mer LDA | less 6-mer LDA |" in page
+    difference = by_length["64"]["against"]["4-mer LDA"]["difference"]
+    assert f"| 64 | {difference:+.4f}" in page
     assert Path("docs/results/clade.svg").is_file()
     run(
         ROOT / "docs/real-data/kmers.py",
@@ -74,6 +87,17 @@ def test_the_recipe_trains_and_its_best_weights_are_judged_at_every_length(
     )
     failed = run(record, "r", *beside, "--output", "results/other.json", code=2)
     assert "at 256 bases they are of None windows" in failed
+    turned = ["k.4-mers.parquet", "e.predictions.parquet"]
+    run(ROOT / "docs/real-data/compare.py", *turned, "--output", "turned.json")
+    beside = ["--evaluation", "e.json", "--against", "turned.json"]
+    failed = run(record, "r", *beside, "--output", "results/other.json", code=2)
+    assert "at 64 bases its first classifier has the accuracy" in failed
+    beside = ["--evaluation", "e.json", "--against", "k.json"]
+    failed = run(record, "r", *beside, "--output", "results/other.json", code=2)
+    assert "expected a comparison of two classifiers" in failed
+    beside = ["--evaluation", "e.json", "--against", "less.4.json", "less.4.json"]
+    failed = run(record, "r", *beside, "--output", "results/other.json", code=2)
+    assert "second comparison with 4-mer LDA" in failed
 
 
 def test_a_readout_of_no_length_of_the_windows_is_a_message(

@@ -140,32 +140,27 @@ def test_the_apes_model_stands_beside_the_kmers_of_the_same_windows(
     assert main(["prepare", "manifest", species_set, *draw, "--output", "m"]) == 0
     manifests = ["--manifest", "m/test-64.parquet", "m/test-256.parquet", "--locus", "256"]
     given = ["--checkpoint", "r/checkpoints/best.ckpt", "--species-set", species_set]
-    assert main(["evaluate", *given, *manifests, "--output", "e.html"]) == 0
+    rows = ["--output", "e.html", "--predictions", "e.predictions.parquet", "--both-strands"]
+    assert main(["evaluate", *given, *manifests, *rows]) == 0
     docs, record = ROOT / "docs" / "real-data", ROOT / "benchmarks" / "record_result.py"
-    tables = ["--output", "k.json", "--predictions", "k.tsv"]
-    run(docs / "kmers.py", species_set, "--splits", splits, *manifests, *tables)
-    paired = [docs / "paired.py", "r/checkpoints/best.ckpt", "k.tsv", "--output", "p.json"]
-    said = run(*paired, "--species-set", species_set, *manifests)
-    assert "model - 4-mer LDA" in said
-    beside = ["--evaluation", "e.json", "--baselines", "k.json", "--paired", "p.json"]
+    asked = [docs / "kmers.py", species_set, "--splits", splits, *manifests, "--output", "k.json"]
+    run(*asked, "--predictions", "k", "--k", "4,3")
+    differences = [f"less.{k}.json" for k in (3, 4)]
+    for k, output in zip((3, 4), differences, strict=True):
+        pair = ["e.predictions.parquet", f"k.{k}-mers.parquet"]
+        run(docs / "compare.py", *pair, "--output", output)
+    beside = ["--evaluation", "e.json", "--baselines", "k.json", "--against", *differences]
     Path("results").mkdir()
     run(record, "r", *beside, "--output", "results/apes.json")
     rows = json.loads(Path("results/apes.json").read_text())["metrics"]["accuracy_by_length"]
     for row in rows.values():
-        for other in row["baselines"].values():
-            gain = other["difference"]
-            assert gain["value"] == pytest.approx(row["accuracy"] - other["accuracy"])
-            assert gain["low"] < gain["value"] < gain["high"]
-            assert gain["loci"] == row["loci"] > 4
+        assert list(row["baselines"]) == list(row["against"]) == ["3-mer LDA", "4-mer LDA"]
+        for name, gain in row["against"].items():
+            value = row["accuracy"] - row["baselines"][name]["accuracy"]
+            assert gain["difference"] == pytest.approx(value)
+            assert gain["low"] < value < gain["high"]
     run(ROOT / "benchmarks" / "results_page.py", "--results", "results", "--docs", "docs")
-    gain = rows["256"]["baselines"]["4-mer LDA"]["difference"]
-    assert f"| 256 | 4-mer LDA | {gain['value']:+.4f} (" in Path("docs/results.md").read_text()
-
-    Path("k.tsv").write_text("\n".join(Path("k.tsv").read_text().splitlines()[:-1]))
-    failed = run(*paired, "--species-set", species_set, *manifests, code=2)
-    assert "expected one for each of the" in failed
-    found = json.loads(Path("p.json").read_text())
-    found["64"]["4-mer LDA"]["model_accuracy"] += 0.01
-    Path("p.json").write_text(json.dumps(found))
-    failed = run(record, "r", *beside, "--output", "results/apes.json", code=2)
-    assert "at 64 bases the accuracies of 4-mer LDA" in failed
+    gain = rows["256"]["against"]["3-mer LDA"]["difference"]
+    assert f"| 256 | {gain:+.4f} (" in Path("docs/results.md").read_text()
+    for ks in ("0", "4,7", "four"):
+        assert f"expected lengths from 1 to 6 as in 4,6, got {ks}" in run(*asked, "--k", ks, code=2)

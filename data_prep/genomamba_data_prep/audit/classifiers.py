@@ -20,12 +20,26 @@ def predict_lda(
     n_classes: int,
     seed: int,
 ) -> list[npt.NDArray[np.int64]]:
-    """Fit to ``train`` (B, F) and predict the classes of each of ``tests``, with equal priors.
+    """The classes (B,) with the highest `lda_scores` of each of ``tests``; arguments as there."""
+    scores = lda_scores(train, labels, tests, n_classes, seed)
+    return [found.argmax(axis=1) for found in scores]
+
+
+def lda_scores(
+    train: npt.NDArray[np.floating],
+    labels: npt.NDArray[np.int64],
+    tests: Sequence[npt.NDArray[np.floating]],
+    n_classes: int,
+    seed: int,
+) -> list[npt.NDArray[np.float64]]:
+    """Fit to ``train`` (B, F) and give scores (B, C) of each of ``tests``, with equal priors.
+
+    Scores are log-probabilities up to a constant a window.
 
     Features are centred and scaled by ``train`` first, in float64; the discriminant analysis
     itself runs in float32, five times as fast for the 2,080 features of 6-mers. Features that are
-    the same in all of ``train`` are left out; without any other the prediction is class 0, which is
-    chance.
+    the same in all of ``train`` are left out; without any other all scores are zero, and the
+    prediction is class 0, which is chance.
 
     A feature that differs between classes but never within one, such as the length of a record, has
     no variance to measure the difference by, and the least-squares solution would ignore it. The
@@ -39,7 +53,7 @@ def predict_lda(
     scale = train.std(axis=0, dtype=np.float64)
     used = scale > 1e-12 * np.maximum(np.abs(mean), 1e-300)
     if not used.any():
-        return [np.zeros(len(test), dtype=np.int64) for test in tests]
+        return [np.zeros((len(test), n_classes)) for test in tests]
 
     def standardised(features: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
         return ((features[:, used] - mean[used]) / scale[used]).astype(np.float32)
@@ -51,4 +65,11 @@ def predict_lda(
         solver="lsqr", shrinkage="auto", priors=np.full(n_classes, 1 / n_classes)
     )
     lda.fit(fitted, labels)
-    return [np.asarray(lda.predict(standardised(test)), dtype=np.int64) for test in tests]
+    return [_by_class(np.asarray(lda.decision_function(standardised(test)))) for test in tests]
+
+
+def _by_class(scores: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    """(B, C); of two classes scikit-learn gives the difference alone."""
+    if scores.ndim == 1:
+        scores = np.stack([np.zeros_like(scores), scores], axis=1)
+    return scores.astype(np.float64)

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from genomamba_data_prep.audit.accuracy import MIN_LOCI, Accuracy
+from genomamba_data_prep.audit.accuracy import Accuracy
 from genomamba_data_prep.audit.audit import CONTROLS, KS, LONGEST_TRAINING, Audit
 from genomamba_data_prep.audit.verdict import MOST_SHARED, SEES, TITLES, Finding
+from genomamba_data_prep.locus_bootstrap import MIN_LOCI
 from genomamba_data_prep.report.charts import Axis, Series, line_chart, linear_axis
 from genomamba_data_prep.report.page import (
     commands,

@@ -142,6 +142,7 @@ def _results(metrics: tuple[str, dict[str, Any]] | None) -> list[str]:
     split = "test" if name.startswith("test") else "validation"
     by_class = {f"of {name}": v for name, v in (found.get("accuracy_by_class") or {}).items()}
     rows = {"accuracy": found.get("accuracy"), "windows": found.get("examples")}
+    rows |= {"perplexity": found.get("perplexity"), "bits a base": found.get("bits_per_base")}
     return _table(f"{split} split ({name})", rows | by_class)
 
 

@@ -13,13 +13,16 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from genomamba_kernels.ahead import real_device
 from genomamba_kernels.causal_conv1d.inputs import ConvInputs
 from genomamba_kernels.causal_conv1d.triton_kernels import backward_kernel, forward_kernel
+from genomamba_kernels.launching import launch
 from genomamba_kernels.packing import window_owners
 
 WIDTHS = (32, 64, 128)  # channels a program; of 128 a lane reads 8 bytes of a half type
 RUNS = (16, 32, 64, 128)  # positions a program: as many as leave the card enough programs
 RESIDENT = 16  # programs that keep a multiprocessor busy
+OPTIONS = {"num_warps": 1}
 FORWARD_TILE, BACKWARD_TILE = 8, 4  # positions a program works on at a time
 
 
@@ -38,7 +41,7 @@ def _cut(x: Tensor, length: int) -> tuple[int, int, int]:
     """Channels and positions a program, and programs along the length."""
     width = next((width for width in WIDTHS if width >= x.shape[2]), WIDTHS[-1])
     others = x.shape[0] * _ceil_div(x.shape[2], width)
-    wanted = 2 * RESIDENT * _multiprocessors(x.device)
+    wanted = 2 * RESIDENT * _multiprocessors(real_device(x))
     fitting = [run for run in RUNS if others * _ceil_div(length, run) >= wanted]
     run = max(fitting, default=RUNS[0])
     return width, run, _ceil_div(length, run)
@@ -59,7 +62,6 @@ def _arguments(inputs: ConvInputs) -> dict[str, Any]:
         "D": x.shape[2],
         "E": weight.shape[1] - 1,
         "SILU": activation is not None,
-        "num_warps": 1,
     }
 
 
@@ -69,7 +71,10 @@ def conv_forward(inputs: ConvInputs) -> Tensor:
     batch, length, channels = x.shape
     y = torch.empty_like(x, memory_format=torch.contiguous_format)
     width, run, programs = _cut(x, length)
-    forward_kernel[(batch * programs * _ceil_div(channels, width),)](
+    launch(
+        forward_kernel,
+        batch * programs * _ceil_div(channels, width),
+        OPTIONS,
         y_ptr=y,
         y_row=y.stride(0),
         Y_STEP=y.stride(1),
@@ -106,7 +111,10 @@ def conv_backward(
         grad_state = torch.empty_like(inputs.initial_state)
     width, run, programs = _cut(x, length + past)
     parts = x.new_empty(batch, programs, past + 2, channels, dtype=torch.float32)
-    backward_kernel[(batch * programs * _ceil_div(channels, width),)](
+    launch(
+        backward_kernel,
+        batch * programs * _ceil_div(channels, width),
+        OPTIONS,
         grad_y_ptr=grad_y,
         grad_final_ptr=grad_final_state,
         grad_x_ptr=grad_x,

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from genomamba_kernels.ahead import real_device, rehearse
 from genomamba_kernels.mamba_block.inputs import OuterInputs
 from genomamba_kernels.mamba_inner.inputs import InnerInputs
 from genomamba_kernels.mamba_inner.triton_autograd import (
@@ -32,7 +33,8 @@ from genomamba_kernels.mamba_inner.triton_steps import (
     run_scan,
 )
 from genomamba_kernels.rms_norm import triton_norm
-from genomamba_kernels.selective_scan.triton_plan import RECOMPUTED_PLAN
+from genomamba_kernels.selective_scan.plan_choice import choose_plan, recomputed
+from genomamba_kernels.selective_scan.triton_plan import Plan
 
 
 class OuterSums(NamedTuple):
@@ -97,6 +99,8 @@ class TritonBlock(torch.autograd.Function):
         outer, inner = OuterInputs(*arguments[:count]), InnerInputs(*arguments[count:])
         batch, length = outer.stream.shape[:2]
         channels = inner.A.shape[0]
+        plan = recomputed(choose_plan(outer.stream, inner.A.shape[1], outer.projection_dtype))
+        ctx.plan = plan
         out = torch.empty_like(outer.stream)
         save = any(ctx.needs_input_grad)
         final, kept = [], []
@@ -107,7 +111,7 @@ class TritonBlock(torch.autograd.Function):
                 part = of_piece(inner, piece, entrance(outer, piece)[1], states)
                 part, conv_after = pass_conv_state(part)
                 result = run_scan(
-                    prepare(part, RECOMPUTED_PLAN), part.scan_state, save=False, share=part.share
+                    prepare(part, plan), part.scan_state, save=False, share=part.share
                 )
                 if save:
                     kept += [part.conv_state, part.scan_state, result.entering]
@@ -139,7 +143,7 @@ class TritonBlock(torch.autograd.Function):
         sums, grad_initial = Sums.zeros(inner), []
         batch, length = outer.stream.shape[:2]
         pieces = cut(batch, length, inner.A.shape[0], in_one=inner.share is not None)
-        with torch.autocast(grad_out.device.type, enabled=False):
+        with torch.autocast(real_device(grad_out).type, enabled=False):
             for row in reversed(pieces):
                 grad_states = rows_of(contiguous(grad_final), row[0].rows)
                 for piece in reversed(row):
@@ -156,6 +160,7 @@ class TritonBlock(torch.autograd.Function):
                         piece.of(grad_stream),
                         outer_sums,
                         sums,
+                        ctx.plan,
                     )
                     grad_states = cross(grad_states, inner.seq_idx, piece)
                 grad_initial.append(grad_states)
@@ -184,12 +189,13 @@ def backward_piece(
     grad_stream: Tensor,
     outer_sums: OuterSums,
     sums: Sums,
+    plan: Plan,
 ) -> tuple[Tensor | None, ...]:
     """Writes grad_stream and adds to the sums; returns the gradients of the states before."""
     dtype = outer.projection_dtype
     normed, xz = entrance(outer, piece)
     part = of_piece(inner, piece, xz, states)
-    prepared = prepare(part, RECOMPUTED_PLAN)
+    prepared = prepare(part, plan)
     result = run_scan(prepared, part.scan_state, save=True, entering=entering)
     assert result.saved is not None
 
@@ -222,4 +228,6 @@ def mamba_block_triton(outer: OuterInputs, inner: InnerInputs) -> tuple[Tensor, 
     """Returns (stream, conv_state, scan_state). `inner` lacks its xz."""
     outer = outer._replace(stream=outer.stream.contiguous())
     with torch.cuda.device_of(outer.stream):  # Triton launches on the current device
-        return TritonBlock.apply(*outer, *kernel_inputs(inner))
+        arguments = (*outer, *kernel_inputs(inner))
+        rehearse(TritonBlock, arguments)
+        return TritonBlock.apply(*arguments)

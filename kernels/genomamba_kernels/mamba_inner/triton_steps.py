@@ -17,7 +17,7 @@ from genomamba_kernels.packing import sequence_starts
 from genomamba_kernels.selective_scan.inputs import ScanInputs
 from genomamba_kernels.selective_scan.triton_launch import Forward, scan_backward, scan_forward
 from genomamba_kernels.selective_scan.triton_layout import Shared, share
-from genomamba_kernels.selective_scan.triton_plan import DEFAULT_PLAN, Plan
+from genomamba_kernels.selective_scan.triton_plan import Plan
 from genomamba_kernels.sharing import Share, gradients_between, states_between
 
 
@@ -31,7 +31,7 @@ class Prepared(NamedTuple):
     plan: Plan
 
 
-def prepare(inputs: InnerInputs, plan: Plan = DEFAULT_PLAN) -> Prepared:
+def prepare(inputs: InnerInputs, plan: Plan) -> Prepared:
     """Convolution and projections. The plan is the scan's, in both directions."""
     x, z = inputs.xz.chunk(2, dim=-1)
     conv_state = inputs.conv_state

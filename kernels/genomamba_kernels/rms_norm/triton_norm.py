@@ -9,6 +9,7 @@ import torch
 import triton
 from torch import Tensor
 
+from genomamba_kernels.launching import launch
 from genomamba_kernels.rms_norm.triton_kernels import backward_kernel, forward_kernel
 
 EACH = 8  # numbers of the rows that a thread holds
@@ -16,10 +17,11 @@ WARPS = 4  # or more for wide rows
 MOST_PARTS = 2048  # programs of the backward kernel, and rows of dweight's partial sums
 
 
-def _tile(channels: int) -> dict[str, Any]:
+def _tile(channels: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Sizes for both kernels, and the compiler's options."""
     width = triton.next_power_of_2(channels)
     warps = max(WARPS, width // (32 * EACH))
-    return {"D": channels, "W": width, "ROWS": warps * 32 * EACH // width, "num_warps": warps}
+    return {"D": channels, "W": width, "ROWS": warps * 32 * EACH // width}, {"num_warps": warps}
 
 
 def forward(
@@ -31,10 +33,13 @@ def forward(
     flat = x.contiguous()
     y = torch.empty_like(flat, dtype=out_dtype)
     s = None if residual is None else torch.empty_like(flat, dtype=residual.dtype)
-    tile = _tile(channels)
+    tile, options = _tile(channels)
     if rows:
         with torch.cuda.device_of(x):  # Triton launches on the current device
-            forward_kernel[(triton.cdiv(rows, tile["ROWS"]),)](
+            launch(
+                forward_kernel,
+                triton.cdiv(rows, tile["ROWS"]),
+                options,
                 x_ptr=flat,
                 residual_ptr=None if residual is None else residual.contiguous(),
                 weight_ptr=weight.contiguous(),
@@ -61,12 +66,15 @@ def backward(
     s = s.contiguous()
     grad = torch.empty_like(s)
     narrow = grad if branch == s.dtype else torch.empty_like(s, dtype=branch)
-    tile = _tile(channels)
+    tile, options = _tile(channels)
     blocks = triton.cdiv(rows, tile["ROWS"])
     parts = s.new_empty(min(blocks, MOST_PARTS), channels, dtype=torch.float32)
     if rows:
         with torch.cuda.device_of(s):
-            backward_kernel[(len(parts),)](
+            launch(
+                backward_kernel,
+                len(parts),
+                options,
                 s_ptr=s,
                 weight_ptr=weight.contiguous(),
                 grad_y_ptr=grad_y.contiguous(),

@@ -11,13 +11,15 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from genomamba_kernels.ahead import rehearse
 from genomamba_kernels.selective_scan.inputs import ScanInputs
+from genomamba_kernels.selective_scan.plan_choice import choose_plan
 from genomamba_kernels.selective_scan.triton_launch import (
     scan_backward,
     scan_forward,
 )
 from genomamba_kernels.selective_scan.triton_layout import Shared, share
-from genomamba_kernels.selective_scan.triton_plan import DEFAULT_PLAN, Plan
+from genomamba_kernels.selective_scan.triton_plan import Plan
 
 
 def rows_contiguous(x: Tensor) -> Tensor:
@@ -73,4 +75,6 @@ def selective_scan_triton(
         z=None if inputs.z is None else rows_contiguous(inputs.z),
     )
     with torch.cuda.device_of(inputs.u):  # Triton launches on the current device
-        return TritonScan.apply(initial_state, plan or DEFAULT_PLAN, *inputs)
+        arguments = (initial_state, plan or choose_plan(inputs.u, inputs.A.shape[1]), *inputs)
+        rehearse(TritonScan, arguments)
+        return TritonScan.apply(*arguments)

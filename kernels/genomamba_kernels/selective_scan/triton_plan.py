@@ -12,6 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from genomamba_kernels.ahead import real_device
+
 
 class Blocks(NamedTuple):
     """Sizes of the kernels of one direction."""
@@ -30,15 +32,13 @@ class Plan(NamedTuple):
 
 
 WARP_CHANNELS = 64  # two a lane
-# Measured on one H200: benchmarks/NOTES.md.
+# Measured on one H200: benchmarks/NOTES.md. For what has no plan of its own (plan_choice.py).
 DEFAULT_PLAN = Plan(
     tile=8,
     interval=16,
     forward=Blocks(WARP_CHANNELS, 128, resident=16, first_pass=0.75),
     backward=Blocks(WARP_CHANNELS, None, resident=8, first_pass=0.2),
 )
-# For saved states that live no longer than a piece of a layer's backward: there may be more.
-RECOMPUTED_PLAN = DEFAULT_PLAN._replace(interval=8)
 WAVES = 4  # at most; from here on the last one's idle programs do not show
 BUSY = 6.5  # so many warps keep a multiprocessor 1 - 1/e busy
 TAIL = 0.1  # of a wave's time: programs do not end at once
@@ -70,7 +70,7 @@ def cut_length(
     """
     batch, length, channels = u.shape
     rows = batch * groups * channel_blocks(channels, groups, blocks.width)
-    cut = _cut_length(rows, length, interval, blocks, _multiprocessors(u.device))
+    cut = _cut_length(rows, length, interval, blocks, _multiprocessors(real_device(u)))
     if longest is None or cut[1] <= longest:
         return cut
     segment = max(1, longest // interval) * interval
