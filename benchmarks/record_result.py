@@ -44,7 +44,7 @@ def result(
         InputError: the run has not been trained and then tested, or the baselines or comparisons
             are of other windows or another classifier than the evaluation.
     """
-    begun, ends = _lines(run / COMMANDS)
+    begun, ends = log_lines(run / COMMANDS)
     fits = [line for line in begun if line["subcommand"] == "fit"]
     tested = evaluation is not None or begun[-1]["subcommand"] in ("test", "evaluate")
     if not fits or not tested:
@@ -158,7 +158,7 @@ def write_result(
     return content
 
 
-def _lines(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def log_lines(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Those of commands that began, and of trainings that ended."""
     try:
         lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

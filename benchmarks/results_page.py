@@ -14,12 +14,13 @@ from typing import Any
 
 import baselines_section
 import matplotlib as mpl
+import perplexity_section
 
 from genomamba_data_prep.atomic import atomic_file
 
 ROOT = Path(__file__).parents[1]
 COLUMNS = ("command", "commit", "hardware", "seed", "tokens", "seconds")
-COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")
 Curve = dict[int, dict[str, Any]]  # length or step: accuracy, and low and high where known
 
 
@@ -81,6 +82,8 @@ def section(path: Path, plots: Path) -> str:
 def _figures(name: str, content: dict[str, Any], plots: Path) -> str:
     """By length with a plot, or the one accuracy there is."""
     metrics = content["metrics"]
+    if "models" in metrics:
+        return perplexity_section.figures(name, metrics, plots)
     if "accuracy_by_length" not in metrics:
         return f"Accuracy {metrics['accuracy']:.4f} of {metrics['examples']} examples.\n"
     found, steps = metrics["accuracy_by_length"], metrics.get("accuracy_by_step")

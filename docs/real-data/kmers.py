@@ -3,11 +3,11 @@
     python docs/real-data/kmers.py set.tsv --splits splits.tsv --manifest test-*.parquet \\
         --output kmers.json --predictions five
 
-Shrinkage LDA on square roots of strand-symmetric 4-mer and 6-mer frequencies, fitted at each length
-to windows of that length from the train split, every half length: the audit's classifier and
-training windows (`genomamba prepare audit`), on other test windows. Intervals are over the loci of
-`genomamba evaluate`. With --predictions each window's answers stand in five.4-mers.parquet and
-five.6-mers.parquet, in the columns of `genomamba evaluate --predictions`.
+Shrinkage LDA on square roots of strand-symmetric k-mer frequencies, for each k of --k, fitted at
+each length to windows of that length from the train split, every half length: the audit's
+classifier and training windows (`genomamba prepare audit`), on other test windows. Intervals are
+over the loci of `genomamba evaluate`. With --predictions each window's answers stand in
+five.4-mers.parquet and so on, in the columns of `genomamba evaluate --predictions`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,17 @@ from genomamba_data_prep.progress import Progress
 from genomamba_data_prep.species_set import SpeciesSet
 from genomamba_data_prep.splits import Interval, Splits
 
-KS = (4, 6)
+KS = "4,6"
+
+
+def read_ks(text: str) -> list[int]:
+    """Word lengths as 4,6; an argparse type."""
+    fields = text.split(",")
+    if not all(field.isdecimal() and 1 <= int(field) <= LONGEST_K for field in fields):
+        raise argparse.ArgumentTypeError(
+            f"expected lengths from 1 to {LONGEST_K} as in {KS}, got {text}"
+        )
+    return sorted({int(field) for field in fields})
 
 
 def places(manifest: Manifest) -> AuditWindows:
@@ -80,7 +90,7 @@ def baselines(
     loci = window_loci(manifest, args.locus)
     tables = {}
     found: dict[str, Any] = {"train_windows": len(train), "test_windows": len(test)}
-    for k in KS:
+    for k in args.k:
         shares = shorter_classes(LONGEST_K, k).astype(np.float32)
         fitted, asked = (np.sqrt(own @ shares if k < LONGEST_K else own) for own in seen)
         (scores,) = lda_scores(fitted, train.label, [asked], n_classes, args.seed)
@@ -122,6 +132,9 @@ def main() -> int:
     parser.add_argument(
         "--train-windows", type=int, default=32768, help="at most, over all species"
     )
+    parser.add_argument(
+        "--k", type=read_ks, default=read_ks(KS), metavar="LIST", help=f"of k-mers (default {KS})"
+    )
     parser.add_argument("--locus", type=int, help="as in `genomamba evaluate`")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
@@ -135,7 +148,7 @@ def main() -> int:
         with ExitStack() as stack:
             path = stack.enter_context(atomic_file(args.output))
             path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-            for k in KS if args.predictions is not None else ():
+            for k in args.k if args.predictions is not None else ():
                 path = stack.enter_context(atomic_file(f"{args.predictions}.{k}-mers.parquet"))
                 tables = [own[k] for _, own in found.values()]
                 asked = request(species_set, manifests, args)

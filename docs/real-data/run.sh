@@ -3,8 +3,14 @@
 # Usage: docs/real-data/run.sh mito|chr1|audit|distant_sets OUT
 #        docs/real-data/run.sh distant_audit|distant_kmers|distant_compare OUT five|hard_five
 #        docs/real-data/run.sh distant_train|distant_evaluate OUT five|hard_five [OPTION...]
-# GENOMAMBA_REAL_DATA names the folder that holds great_apes/ and distant_species/; the five with a
-# set need only what distant_sets has written. GENOMAMBA names the command.
+#        docs/real-data/run.sh human_sets OUT
+#        docs/real-data/run.sh human_train OUT 1k|8k|65k|1m plain|warmup [OPTION...]
+#        docs/real-data/run.sh human_evaluate OUT [OPTION...]
+#        docs/real-data/run.sh apes_sets|apes_audit|apes_kmers OUT
+#        docs/real-data/run.sh apes_train OUT RUN [OPTION...]
+#        docs/real-data/run.sh apes_evaluate OUT RUN [OPTION...]
+# GENOMAMBA_REAL_DATA names the folder that holds great_apes/ and distant_species/; what follows a
+# ..._sets needs only what that has written. GENOMAMBA names the command.
 set -euo pipefail
 
 set_name=${1:?which run}
@@ -12,6 +18,7 @@ out=${2:?output folder}
 shift 2
 case $set_name in
   distant_audit | distant_kmers | distant_train | distant_evaluate | distant_compare) ;;
+  human_train | human_evaluate | apes_audit | apes_kmers | apes_train | apes_evaluate) ;;
   *)
     apes=${GENOMAMBA_REAL_DATA:?the folder with great_apes/ and distant_species/}/great_apes
     distant=$GENOMAMBA_REAL_DATA/distant_species
@@ -27,6 +34,16 @@ encode() {
   local species=$1
   shift
   "$genomamba" prepare encode "$@" --output "$out/stores/$species" --species "$species"
+}
+
+# less_kmers NAME SET K...: a model's predictions less those of a set's k-mers, window by window.
+less_kmers() {
+  local name=$1 kmers=$2 k
+  shift 2
+  for k in "$@"; do
+    "$python" "$here/compare.py" "$out/$name.predictions.parquet" "$out/$kmers.$k-mers.parquet" \
+      --output "$out/$name.less.$k-mers.json"
+  done
 }
 
 train() { # CONFIG RUN SPLITS
@@ -175,16 +192,127 @@ distant_evaluate() { # SET [OPTION...]: the best checkpoint at every length, and
 }
 
 distant_compare() { # SET: the model less each baseline, after distant_evaluate and distant_kmers
-  local k
-  for k in 4 6; do
-    "$python" "$here/compare.py" "$out/$1.predictions.parquet" "$out/$1.$k-mers.parquet" \
-      --output "$out/$1.less.$k-mers.json"
+  less_kmers "$1" "$1" 4 6
+}
+
+TILE=1048576 # bases: the longest windows of human_* and apes_*
+
+# without_n FASTA.GZ...: FASTA without N, a line a record. Assemblies have gaps of their own, whose
+# places and lengths tell species apart (the audit's control); and windows of all lengths hold the
+# same bases only where none is refused for its N. The soft mask goes, too: few records have one.
+without_n() {
+  zcat "$@" | awk '
+    /^>/ { if (NR > 1) print ""; print; next }
+    { gsub(/[^ACGTacgt]/, ""); printf "%s", toupper($0) }
+    END { print "" }'
+}
+
+# human_store: chr1's splits and the extra records of at least a tile.
+human_store() {
+  mkdir -p "$out/stores" "$out/fasta"
+  {
+    without_n "$apes"/chr1/human.{train,valid,test}.fa.gz
+    without_n "$apes/human_extra/human.fa.gz" |
+      awk -v tile=$TILE '/^>/ { name = $0; next } length($0) >= tile { print name; print }'
+  } > "$out/fasta/human.fa"
+  encode human "$out/fasta/human.fa"
+}
+
+part_names() { zcat "$apes/chr1/human.$1.fa.gz" | sed -n 's/^>\([^ ]*\).*/\1/p'; }
+
+human_sets() { # the store, tiles of 2^20 as intervals, frozen windows
+  local part
+  human_store
+  printf 'species\tstore\nhuman\tstores/human\n' > "$out/human.tsv"
+  # All records that hold a tile, cut from their starts: windows of every length lie in the same
+  # tiles, so that models of all lengths see the same bases.
+  {
+    for part in valid test; do part_names $part | sed "s/\$/\t$part/"; done
+    cat "$out/fasta/human.fa"
+  } | awk -v tile=$TILE -F '\t' '
+    !fasta && !/^>/ { part[$1] = $2; next }
+    /^>/ { fasta = 1; split(substr($0, 2), words, " "); name = words[1]; next }
+    { for (start = 0; start + tile <= length($0); start += tile)
+        printf "%s\t%d\t%d\t%s\n", name, start, start + tile, name in part ? part[name] : "train" }
+  ' > "$out/human.bed"
+  "$genomamba" prepare split "$out/human.tsv" --intervals "human=$out/human.bed" \
+    --output "$out/human.splits.tsv"
+  for part in valid test; do
+    "$genomamba" prepare manifest "$out/human.tsv" --splits "$out/human.splits.tsv" \
+      --split "$part" --lengths 2^10,2^13,2^16,2^20 --windows 100000 --apart --output "$out/human"
   done
 }
 
+human_train() { # LENGTH plain|warmup [OPTION...]: last.ckpt in OUT/human.LENGTH.plain|warmup
+  local length=$1 how=$2 warmup=()
+  local -A bases=([1k]=1024 [8k]=8192 [65k]=65536 [1m]=1048576)
+  shift 2
+  [[ $how == warmup ]] && warmup=(--config "recipes/human_chr1/${length}_warmup")
+  "$genomamba" fit --config pretraining/base --config model/1.4m --config recipes/human_chr1 \
+    --config "recipes/human_chr1/$length" "${warmup[@]}" --run "$out/human.$length.$how" \
+    --data.species_set "$out/human.tsv" --data.splits "$out/human.splits.tsv" \
+    --data.valid_manifest "$out/human/valid-${bases[$length]}.parquet" "$@"
+}
+
+human_evaluate() { # [OPTION...]: all models that are there, on the same test bases
+  "$python" "$here/../../benchmarks/human.py" "$out"/human.*/ \
+    --species-set "$out/human.tsv" --manifest "$out/human/test-$TILE.parquet" \
+    --output "$out/human_pretraining.json" "$@"
+}
+
+apes_sets() { # stores, species set, splits, frozen windows without overlap
+  local species part
+  human_store
+  for species in chimp gorilla orangutan; do
+    without_n "$apes/chr1/$species".{train,valid,test}.fa.gz > "$out/fasta/$species.fa"
+    encode "$species" "$out/fasta/$species.fa"
+  done
+  printf 'species\tstore\n' > "$out/apes.tsv"
+  for species in human chimp gorilla orangutan; do
+    printf '%s\tstores/%s\n' "$species" "$species" >> "$out/apes.tsv"
+  done
+  "$genomamba" prepare split "$out/apes.tsv" --train "$(part_names train | paste -sd,)" \
+    --valid "$(part_names valid | paste -sd,)" --test "$(part_names test | paste -sd,)" \
+    --output "$out/apes.splits.tsv"
+  for part in valid test; do
+    "$genomamba" prepare manifest "$out/apes.tsv" --splits "$out/apes.splits.tsv" \
+      --split "$part" --lengths 2^14,2^16,2^18,2^20 --windows 100000 --apart --output "$out/apes"
+  done
+}
+
+apes_audit() { # k-mer baselines and leakage controls
+  "$genomamba" prepare audit "$out/apes.tsv" --splits "$out/apes.splits.tsv" \
+    --lengths 2^14,2^16,2^18,2^20 --output "$out/apes.audit.html"
+}
+
+apes_kmers() { # k-mer baselines on the test windows
+  "$python" "$here/kmers.py" "$out/apes.tsv" --splits "$out/apes.splits.tsv" --locus 262144 \
+    --k 3,4,5,6 --manifest "$out/apes"/test-*.parquet --output "$out/apes.kmers.json" \
+    --predictions "$out/apes"
+}
+
+apes_train() { # RUN [OPTION...]: checkpoints in OUT/apes.RUN
+  local name=$1
+  shift
+  "$genomamba" fit --config species/base --config model/1.4m --config recipes/apes_chr1 \
+    --run "$out/apes.$name" --data.species_set "$out/apes.tsv" \
+    --data.splits "$out/apes.splits.tsv" \
+    --data.valid_manifest "$out/apes/valid-262144.parquet" "$@"
+}
+
+apes_evaluate() { # RUN [OPTION...]: the best checkpoint at every length, and less each baseline
+  local name=$1
+  shift
+  "$genomamba" evaluate --checkpoint "$out/apes.$name/checkpoints/best.ckpt" \
+    --species-set "$out/apes.tsv" --manifest "$out/apes"/test-*.parquet --locus 262144 \
+    --output "$out/apes.$name.test.html" --predictions "$out/apes.$name.predictions.parquet" "$@"
+  less_kmers "apes.$name" apes 3 4 5 6
+}
+
 case $set_name in
-  mito | chr1 | audit | distant_sets) "$set_name" ;;
-  distant_audit | distant_kmers | distant_train | distant_evaluate | distant_compare)
+  mito | chr1 | audit | distant_sets | human_sets | apes_sets) "$set_name" ;;
+  distant_audit | distant_kmers | distant_train | distant_evaluate | distant_compare | \
+    human_train | human_evaluate | apes_audit | apes_kmers | apes_train | apes_evaluate)
     "$set_name" "$@"
     ;;
   *) echo "unknown run $set_name; see the first lines of $0" >&2 && exit 2 ;;

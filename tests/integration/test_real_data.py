@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import os
+import subprocess
+import sys
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
@@ -62,3 +66,36 @@ def test_chromosome_1_encodes_with_the_same_records_in_all_species(
         names.add(tuple(store.records))
         assert 0 < sum(record.n for record in store.records.values()) < 50_000
     assert len(names) == 1
+
+
+def test_the_sets_of_people_and_apes_have_no_n_and_equal_bases(
+    real_data: Path, tmp_path: Path
+) -> None:
+    from genomamba_data_prep.manifests import read_manifest
+    from genomamba_data_prep.species_set import SpeciesSet
+
+    script = Path(__file__).parents[2] / "docs" / "real-data" / "run.sh"
+    command = Path(sys.executable).with_name("genomamba")
+    given = {"GENOMAMBA_REAL_DATA": str(real_data), "GENOMAMBA": str(command)}
+    for name in ("human_sets", "apes_sets"):
+        done = subprocess.run(
+            ["bash", script, name, tmp_path],
+            env=os.environ | given,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+    rows = [line.split("\t") for line in (tmp_path / "human.bed").read_text().splitlines()]
+    assert {int(end) - int(start) for _, start, end, _ in rows} == {1 << 20}
+    assert Counter(row[3] for row in rows) == {"train": 44, "valid": 2, "test": 3}
+    for name, lengths in (("human", (10, 13, 16, 20)), ("apes", (14, 16, 18, 20))):
+        species_set = SpeciesSet.read(tmp_path / f"{name}.tsv")
+        for store in species_set.stores.values():
+            assert all(record.n == 0 for record in store.records.values())
+        for part in ("valid", "test"):
+            paths = [tmp_path / name / f"{part}-{1 << power}.parquet" for power in lengths]
+            manifests = [read_manifest(path, species_set) for path in paths]
+            if name == "human":
+                assert len({len(m) * m.length for m in manifests}) == 1
+            assert all(m.origin.refused == {"too many N": 0} for m in manifests)
