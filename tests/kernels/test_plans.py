@@ -153,7 +153,8 @@ def test_the_scan_takes_the_plan_of_the_file(write, monkeypatch, scan, assert_cl
 
     monkeypatch.setattr(triton_autograd, "scan_forward", scan_forward)
     first, again = ({k: v.cpu() for k, v in case.run("triton").items()} for _ in range(2))
-    assert taken == [NARROW, NARROW]
+    assert len(taken) >= 2  # a GPU rehearses a launch
+    assert set(taken) == {NARROW}
     assert_close(first, truth, 1e-5, 1e-4)
     assert all(torch.equal(first[name], again[name]) for name in first)
 
