@@ -9,10 +9,12 @@ processes, so that the slots, and with them the memory, do not grow with their n
 from __future__ import annotations
 
 import gc
+import multiprocessing
 import re
 import signal
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -24,6 +26,7 @@ from genomamba.data.batch import Batch
 from genomamba.data.datasets import WindowDataset
 from genomamba_data_prep.errors import InputError
 
+STOPPING = (signal.SIGTERM, signal.SIGUSR1)  # a job manager sends them to every process of a run
 PREFETCH = 2  # tasks that wait for each loader process, the one at work included
 
 
@@ -80,17 +83,17 @@ class WindowLoader:
                 for begin, end in pairwise(cuts):
                     yield _Task(number % slots, begin, end, examples)
 
-        done = iter(
-            DataLoader(
-                _SlotWriter(self.dataset, memory),
-                sampler=tasks(),  # type: ignore[arg-type]  # any iterable will do
-                batch_size=None,
-                num_workers=self.num_workers,
-                prefetch_factor=PREFETCH,
-                collate_fn=_as_it_is,
-                worker_init_fn=_start_worker,
-            )
+        loader = DataLoader(
+            _SlotWriter(self.dataset, memory),
+            sampler=tasks(),  # type: ignore[arg-type]  # any iterable will do
+            batch_size=None,
+            num_workers=self.num_workers,
+            prefetch_factor=PREFETCH,
+            collate_fn=_as_it_is,
+            worker_init_fn=_start_worker,
         )
+        with _held_back(STOPPING):  # in the processes that start here, for good
+            done = iter(loader)
         number = 0
         for part, error in enumerate(done, 1):
             if error is not None:
@@ -143,8 +146,21 @@ def _start_worker(_: int) -> None:
     batches then; a loader process ends when its parent has.
     """
     gc.freeze()
-    for number in (signal.SIGTERM, signal.SIGUSR1):
+    for number in STOPPING:
         signal.signal(number, signal.SIG_IGN)
+
+
+@contextmanager
+def _held_back(numbers: Iterable[signal.Signals]) -> Iterator[None]:
+    """Signals to this thread wait until the end of the block; a process forked in it keeps them so.
+
+    For one that comes before ``_start_worker`` has run, when it would still kill.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _shared_memory(slots: int, size: int) -> Tensor:
@@ -159,6 +175,15 @@ def _shared_memory(slots: int, size: int) -> Tensor:
 
 
 _DEATH = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (.*)", re.DOTALL)
+
+
+def end_processes() -> None:
+    """Kills this process's children, which Python would wait for at its exit.
+
+    Of an iteration that ended while its loader processes started, some wait for tasks for good.
+    """
+    for process in multiprocessing.active_children():
+        process.kill()
 
 
 def process_death(error: BaseException) -> str | None:

@@ -25,7 +25,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from genomamba.assets import config_names, find_config
 from genomamba.data import datamodule as _data  # noqa: F401, its classes become known by name
 from genomamba.data import known_answers_datamodule as _known  # noqa: F401
-from genomamba.data.loader import process_death
+from genomamba.data.loader import end_processes, process_death
 from genomamba.training import classification as _c  # noqa: F401
 from genomamba.training import known_answers as _k  # noqa: F401
 from genomamba.training import pretraining as _p  # noqa: F401
@@ -247,5 +247,6 @@ def main(argv: list[str]) -> int:
         if message is None:
             raise
         print(f"genomamba: error: {message}", file=sys.stderr)
+        end_processes()
         return 1
     return 0

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import gc
+import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +18,7 @@ import torch
 
 from genomamba.data.batch import Batch
 from genomamba.data.datasets import WindowDataset
-from genomamba.data.loader import WindowLoader
+from genomamba.data.loader import WindowLoader, end_processes
 from genomamba_data_prep.codes import Codes
 from genomamba_data_prep.errors import InputError
 from genomamba_data_prep.n_index import Int64
@@ -60,6 +63,41 @@ def test_batches_come_in_order_and_stay_as_they_are(workers: int, size: int) -> 
     for _ in range(2):
         check(list(loader), expected)
     assert len(loader) == len(expected)
+
+
+def test_a_signal_to_stop_spares_a_loader_process_that_has_hardly_begun() -> None:
+    script = f"""
+import os, signal, sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from test_loader import Numbers, WindowLoader
+os.register_at_fork(after_in_child=lambda: os.kill(os.getpid(), signal.SIGTERM))
+loader = WindowLoader(Numbers(), [range(4), range(4, 8)], [(4, 5)], num_workers=2)
+assert [batch.index.tolist() for batch in loader] == [[0, 1, 2, 3], [4, 5, 6, 7]]
+assert not signal.pthread_sigmask(signal.SIG_BLOCK, [])
+"""
+    command = [sys.executable, "-W", "ignore", "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_waits_for_good_is_ended() -> None:
+    context = multiprocessing.get_context("fork")
+    waiting = context.Event()
+    process = context.Process(target=_ignore_signals_and_wait, args=(waiting,), daemon=True)
+    process.start()
+    assert waiting.wait(30)
+    process.terminate()  # as Python does at its exit
+    process.join(0.2)
+    assert process.is_alive()
+    end_processes()
+    process.join(30)
+    assert not process.is_alive()
+
+
+def _ignore_signals_and_wait(waiting: Event) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    waiting.set()
+    signal.pause()
 
 
 def test_two_iterations_at_once() -> None:
