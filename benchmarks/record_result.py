@@ -10,7 +10,8 @@ metrics.csv (accuracy by step) and test.json, which ``genomamba test`` wrote (th
 --evaluation the metrics are those of ``genomamba evaluate`` on frozen manifests, with --baselines
 beside them those that docs/real-data/kmers.py found on the same windows, with --against differences
 from other classifiers, window by window, of docs/real-data/compare.py. Commands that continued the
-run are in it too. A commit that ends with "-dirty" had changed files: commit before a run that is
+run are in it too, and with --after those of earlier runs, whose weights it began with
+(``model.init_args.pretrained``): their tokens and seconds are counted. A commit that ends with "-dirty" had changed files: commit before a run that is
 to be published.
 """
 
@@ -37,6 +38,7 @@ def result(
     evaluation: Path | None = None,
     baselines: Path | None = None,
     against: Sequence[Path] = (),
+    after: Sequence[Path] = (),
 ) -> dict[str, Any]:
     """The content of a run's results file.
 
@@ -60,15 +62,25 @@ def result(
         rows = _evaluated(evaluation, baselines)
         for comparison in against:
             _add_differences(rows, comparison)
-        metrics, commands = {"accuracy_by_length": rows}, fits
+        request = _json(evaluation)["request"]
+        evaluated = {name: request[name] for name in ("checkpoint_sha256", "both_strands")}
+        metrics, commands = {"accuracy_by_length": rows, "evaluation": evaluated}, fits
     training = metrics.get("training") or _training(ends, run)
+    tokens, seconds = training["tokens"], training["seconds"]
+    if after:
+        stages = [(earlier, *log_lines(earlier / COMMANDS)) for earlier in after]
+        own = {"run": run.name, "steps": training["steps"], "tokens": tokens, "seconds": seconds}
+        trained = [{"run": at.name, **_training(ends, at)} for at, _, ends in stages]
+        metrics = {**metrics, "stages": [*trained, own]}
+        commands = [line for _, begun, _ in stages for line in begun] + commands
+        tokens, seconds = (sum(s[what] for s in metrics["stages"]) for what in ("tokens", "seconds"))
     return {
         "command": " && ".join(_unique(line["command"] for line in commands)),
         "commit": ", ".join(_unique(line["commit"] for line in commands)),
         "hardware": ", ".join(_unique(line["hardware"] for line in commands)),
         "seed": fits[0]["seed"],
-        "tokens": training["tokens"],
-        "seconds": round(training["seconds"], 1),
+        "tokens": tokens,
+        "seconds": round(seconds, 1),
         "metrics": {**metrics, "training": training, "accuracy_by_step": _by_step(run)},
         "ended_by": training["ended_by"],
     }
@@ -136,6 +148,7 @@ def write_result(
     evaluation: Path | None = None,
     baselines: Path | None = None,
     against: Sequence[Path] = (),
+    after: Sequence[Path] = (),
 ) -> dict[str, Any]:
     """Writes a run's results file and returns its content.
 
@@ -146,11 +159,12 @@ def write_result(
         evaluation: the JSON of ``genomamba evaluate``, instead of the run's test.json.
         baselines: the JSON of docs/real-data/kmers.py on the evaluation's windows.
         against: JSON files of docs/real-data/compare.py, the evaluation's predictions first.
+        after: folders of the runs before this one, each of which gave the next its weights.
 
     Raises:
         InputError: as ``result``.
     """
-    content = result(run, evaluation, baselines, against)
+    content = result(run, evaluation, baselines, against, after)
     content |= {} if command is None else {"command": command}
     output.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(output) as path:
@@ -171,12 +185,19 @@ def log_lines(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
 
 
 def _by_step(run: Path) -> dict[int, float]:
-    """Accuracy on the validation set after so many steps, ``STEPS`` times at most and the last."""
-    found = [
-        (step + 1, value)
-        for step, metric, value in read_metrics(run / "metrics.csv")
-        if metric == "valid/accuracy"
-    ]
+    """Accuracy on the validation set after so many steps, ``STEPS`` times at most and the last.
+
+    Of a model that judges several lengths, the mean over them: the longest is not trained at first.
+    """
+    lengths: dict[int, list[float]] = {}
+    whole: dict[int, float] = {}
+    for step, metric, value in read_metrics(run / "metrics.csv"):
+        if metric == "valid/accuracy":
+            whole[step + 1] = value
+        elif metric.startswith("valid/accuracy/") and metric.rpartition("/")[2].isdigit():
+            lengths.setdefault(step + 1, []).append(value)
+    means = {step: sum(values) / len(values) for step, values in lengths.items()}
+    found = list((means or whole).items())
     every = max(1, -(-len(found) // STEPS))
     return dict(found[::every] + found[-1:])
 
@@ -216,6 +237,9 @@ def main() -> int:
     parser.add_argument(
         "--against", type=Path, nargs="+", default=(), metavar="JSON", help="of the same windows"
     )
+    parser.add_argument(
+        "--after", type=Path, nargs="+", default=(), metavar="RUN", help="it began with, in order"
+    )
     args = parser.parse_args()
     if (args.baselines is not None or args.against) and args.evaluation is None:
         parser.error("--baselines and --against stand beside an --evaluation")
@@ -226,6 +250,7 @@ def main() -> int:
             evaluation=args.evaluation,
             baselines=args.baselines,
             against=args.against,
+            after=args.after,
         )
     except InputError as error:
         print(f"record_result: error: {error}", file=sys.stderr)

@@ -75,6 +75,11 @@ def section(path: Path, plots: Path) -> str:
     facts = "\n".join(f"- {name}: {content[name]}" for name in COLUMNS)
     training = content["metrics"]["training"]
     note = f"- note: {training['note']}\n" if "note" in training else ""
+    evaluation = content["metrics"].get("evaluation")
+    if evaluation is not None:
+        strands = "both strands averaged" if evaluation["both_strands"] else "one strand"
+        note += f"- evaluated: {strands}; SHA-256 of the checkpoint "
+        note += f"{evaluation['checkpoint_sha256'][:16]}\n"
     ending = f"- steps: {training['steps']}, ended by {training['ended_by']}\n{note}"
     return f"## {path.stem}\n\n{facts}\n{ending}\n{_figures(path.stem, content, plots)}"
 

@@ -1,0 +1,46 @@
+"""A results file counts the runs that gave a run its weights."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+sys.path.append(str(BENCHMARKS))
+from record_result import write_result  # noqa: E402
+
+
+def make_run(folder: Path, commit: str, tokens: int) -> Path:
+    folder.mkdir()
+    where = {"commit": commit, "hardware": "cpu", "seed": 3}
+    lines = [
+        {"command": f"genomamba fit --run {folder.name}", "subcommand": "fit", **where},
+        {"steps": tokens // 10, "tokens": tokens, "seconds": tokens / 100},
+        {"command": f"genomamba test --run {folder.name}", "subcommand": "test", **where},
+    ]
+    (folder / "commands.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (folder / "metrics.csv").write_text("step,metric,value\n9,valid/accuracy,0.5\n")
+    (folder / "test.json").write_text(json.dumps({"accuracy_by_length": {"8": {"accuracy": 1}}}))
+    return folder
+
+
+def test_what_came_before_is_counted(tmp_path: Path) -> None:
+    short, long = make_run(tmp_path / "short", "a", 100), make_run(tmp_path / "long", "b", 1000)
+    alone = write_result(long, tmp_path / "alone.json")
+    assert (alone["tokens"], alone["seconds"]) == (1000, 10)
+    found = write_result(long, tmp_path / "both.json", after=[short])
+    assert found == json.loads((tmp_path / "both.json").read_text()) | {
+        "metrics": found["metrics"]  # whose steps are no strings yet
+    }
+    assert (found["tokens"], found["seconds"], found["commit"]) == (1100, 11, "a, b")
+    assert found["command"].split(" && ") == [
+        "genomamba fit --run short",
+        "genomamba test --run short",
+        "genomamba fit --run long",
+        "genomamba test --run long",
+    ]
+    assert [(s["run"], s["steps"]) for s in found["metrics"]["stages"]] == [
+        ("short", 10),
+        ("long", 100),
+    ]
