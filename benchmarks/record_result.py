@@ -11,8 +11,8 @@ metrics.csv (accuracy by step) and test.json, which ``genomamba test`` wrote (th
 beside them those that docs/real-data/kmers.py found on the same windows, with --against differences
 from other classifiers, window by window, of docs/real-data/compare.py. Commands that continued the
 run are in it too, and with --after those of earlier runs, whose weights it began with
-(``model.init_args.pretrained``): their tokens and seconds are counted. A commit that ends with "-dirty" had changed files: commit before a run that is
-to be published.
+(``model.init_args.pretrained``): their tokens and seconds are counted. A commit that ends with
+"-dirty" had changed files: commit before a run that is to be published.
 """
 
 from __future__ import annotations
@@ -73,7 +73,9 @@ def result(
         trained = [{"run": at.name, **_training(ends, at)} for at, _, ends in stages]
         metrics = {**metrics, "stages": [*trained, own]}
         commands = [line for _, begun, _ in stages for line in begun] + commands
-        tokens, seconds = (sum(s[what] for s in metrics["stages"]) for what in ("tokens", "seconds"))
+        tokens, seconds = (
+            sum(s[what] for s in metrics["stages"]) for what in ("tokens", "seconds")
+        )
     return {
         "command": " && ".join(_unique(line["command"] for line in commands)),
         "commit": ", ".join(_unique(line["commit"] for line in commands)),
