@@ -47,12 +47,16 @@ class WindowClassifier:
         self.model = model.to(self.device).eval()
         self.limit(None)
 
-    def limit(self, bases: int | None) -> None:
-        """Work on at most so many bases of a row at a time: the state goes from piece to piece."""
+    def limit(self, bases: int | None) -> int | None:
+        """Work on at most so many bases of a row at a time: the state goes from piece to piece.
+
+        Returns how many that are: on the CPU fewer than asked for, where its caches hold no more.
+        """
         if self.device.type == "cpu":
             bases = min(bases or CPU_POSITIONS, CPU_POSITIONS)
         backbone = self.model.backbone
         backbone.config = replace(backbone.config, segment_length=bases)
+        return bases
 
     @torch.inference_mode()
     def __call__(self, windows: Sequence[Codes]) -> LogProbabilities:

@@ -50,8 +50,8 @@ class Stream:
     def feed(self, codes: Codes) -> None:
         """Take the next bases; any number of them."""
         while len(codes):
-            piece = codes[: self._budget.bases]
-            self._classifier.limit(self._budget.bases)
+            # As many as the model works on at a time, so that a piece has one state after it.
+            piece = codes[: self._classifier.limit(self._budget.bases)]
             advance = self._budget.attempt(lambda piece=piece: self._advance(piece))
             if advance is not None:
                 self._take(piece, advance)

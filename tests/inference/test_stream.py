@@ -44,6 +44,15 @@ def test_a_stream_is_the_unsplit_pass_at_every_readout(model, pooling, bases, st
     assert stream.n_counts.tolist() == counts
 
 
+def test_a_stream_in_pieces_of_what_a_cpu_takes_at_a_time(model, monkeypatch) -> None:
+    monkeypatch.setattr("genomamba.inference.classifier.CPU_POSITIONS", 50)
+    model, codes = deepcopy(model).double(), _codes(211)
+    expected = np.stack([_whole(model, codes[:end]) for end in (70, 140, 210, 211)])
+    stream = Stream(WindowClassifier(model, 3), Budget(1000, print), len(codes), 70)
+    stream.feed(codes)
+    np.testing.assert_allclose(stream.log_probabilities(), expected, atol=1e-9)
+
+
 def test_a_piece_that_memory_does_not_hold_is_tried_again(model, monkeypatch) -> None:
     codes, model = _codes(5000), deepcopy(model).double()
     expected = _whole(model, codes)
