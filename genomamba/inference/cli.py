@@ -171,7 +171,8 @@ def _check(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
         check_output(args.windows_output)
     if args.track is not None:
         check_output(args.track, TRACK_SUFFIXES)
-    inputs = {Path(path).resolve() for path in (*args.fasta, args.checkpoint)}
+    read = [*args.fasta, args.checkpoint, *([args.samples] if args.samples else [])]
+    inputs = {Path(path).resolve() for path in read}
     outputs = [p for p in (args.output, args.windows_output, args.track) if p is not None]
     for path in outputs:
         if path.resolve() in inputs:

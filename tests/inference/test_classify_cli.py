@@ -121,6 +121,22 @@ def test_bad_input_gets_a_message_and_leaves_nothing(
     assert sorted(tmp_path.iterdir()) == before
 
 
+def test_a_sample_sheet_is_not_written_over(
+    tmp_path: Path, checkpoint: Path, write_fasta, capsys
+) -> None:
+    write_fasta({"a": 100})
+    sheet = tmp_path / "sheet.tsv"
+    sheet.write_text("sample\tpath\nx\tin.fa\n")
+    before = sheet.read_text()
+    for option in ("--output", "--windows-output"):
+        given = {"--output": tmp_path / "out.tsv"} | {option: sheet}
+        named = [word for pair in given.items() for word in pair]
+        assert _classify("--samples", sheet, "--checkpoint", checkpoint, *named) == 2
+        assert "is an input too" in capsys.readouterr().err
+        assert sheet.read_text() == before
+    assert not (tmp_path / "out.tsv").exists()
+
+
 def test_a_pretraining_checkpoint_is_refused(
     tmp_path: Path, pretraining_checkpoint: Path, write_fasta, capsys
 ) -> None:
