@@ -209,8 +209,11 @@ def read_manifest(path: str | Path, species_set: SpeciesSet | None = None) -> Ma
         with pq.ParquetFile(path) as file:
             table = file.read()
         table.validate(full=True)  # text that is not UTF-8, too
+    except FileNotFoundError:
+        fix = "Check the path; `genomamba prepare manifest` writes one"
+        raise InputError("no such manifest", file=path, fix=fix) from None
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        if isinstance(error, FileNotFoundError | PermissionError):
+        if isinstance(error, PermissionError):
             raise
         raise InputError(f"not a Parquet file: {' '.join(str(error).split())}", file=path) from None
     try:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import torch
 
 from genomamba.inference.budget import Budget
 from genomamba.inference.evaluate_logits import (
@@ -23,7 +24,12 @@ from genomamba.inference.evaluate_logits import (
     prefix_lengths,
 )
 from genomamba.inference.evaluate_manifests import check_validation, read_manifests
-from genomamba.inference.evaluate_metrics import log_probabilities, measure, window_loci
+from genomamba.inference.evaluate_metrics import (
+    count_of_loci,
+    log_probabilities,
+    measure,
+    window_loci,
+)
 from genomamba.inference.evaluate_predictions import prediction_table, write_predictions
 from genomamba.inference.evaluate_results import Calibration, Evaluation, Result, Source
 from genomamba.inference.evaluate_temperature import fit_temperature, log_loss, write_calibrated
@@ -93,7 +99,7 @@ def evaluate_files(args: argparse.Namespace) -> int:
         temperature,
         tuple(results),
         calibration,
-        _request(args, species_set, manifests, budget),
+        _request(args, species_set, manifests, budget, device),
     )
     _write(args, evaluation, tables)
     _say(args, evaluation)
@@ -145,6 +151,7 @@ def _request(
     species_set: SpeciesSet,
     manifests: Sequence[Manifest],
     budget: Budget,
+    device: torch.device,
 ) -> dict[str, Any]:
     """What decides the figures. No path and no time: the same data give the same files."""
     with args.checkpoint.open("rb") as file:
@@ -168,7 +175,7 @@ def _request(
         "both_strands": args.both_strands,
         "locus": args.locus,
         "max_bases": budget.bases,
-        "device": args.device,
+        "device": device.type,
         "versions": {name: version(name) for name in ("genomamba", "torch", "numpy")},
     }
 
@@ -206,7 +213,8 @@ def _say(args: argparse.Namespace, evaluation: Evaluation) -> None:
         interval = "" if accuracy.low is None else f" ({accuracy.low:.3f} to {accuracy.high:.3f})"
         print(
             f"{result.manifest.name}: accuracy {accuracy.value:.3f}{interval}, "
-            f"{result.measurement.windows:,} windows, {result.measurement.loci:,} loci{apart}",
+            f"{result.measurement.windows:,} windows, "
+            f"{count_of_loci(result.measurement.loci)}{apart}",
             file=sys.stderr,
         )
     if evaluation.calibration is not None:

@@ -77,6 +77,11 @@ class Measurement:
     bins: tuple[Bin, ...]
 
 
+def count_of_loci(loci: int) -> str:
+    """For people: 1 locus, 2 loci."""
+    return f"{loci:,} {'locus' if loci == 1 else 'loci'}"
+
+
 def window_loci(manifest: Manifest, size: int | None) -> Ints:
     """The locus of each window, (B,): its record, or the stretch of it that has its middle.
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from html import escape
 
-from genomamba.inference.evaluate_metrics import BINS, Estimate
+from genomamba.inference.evaluate_metrics import BINS, Estimate, count_of_loci
 from genomamba.inference.evaluate_results import Evaluation, Quantity, Result
 from genomamba_data_prep.locus_bootstrap import MIN_LOCI
 from genomamba_data_prep.report.charts import Axis, Series, line_chart, linear_axis
@@ -171,6 +171,8 @@ def _accuracy(evaluation: Evaluation) -> str:
             " Both strands were read and their log-probabilities averaged; how far their "
             "probabilities lie apart, 0 to 1, is a mean over windows."
         )
+    if any(result.measurement.accuracy.low is None for result in drawn):
+        text += f" An interval takes {MIN_LOCI} loci or more; – stands where there are fewer."
     drawing = [figure(chart, INTERVAL)] if len(x.ticks) > 1 else []
     return section("Accuracy by length", text, *drawing, *_tables(evaluation, header, cells))
 
@@ -226,7 +228,14 @@ def _title(result: Result) -> str:
 def _at_length(evaluation: Evaluation, result: Result) -> str:
     found = result.measurement
     used = [one for one in found.bins if one.windows]
-    shown = [one for one in used if one.accuracy.low is not None] or used
+    shown = [one for one in used if one.accuracy.low is not None]
+    bars = (
+        f"Bars: 95 % intervals over loci; bins with windows of fewer than {MIN_LOCI} loci are in "
+        "the table only."
+        if shown
+        else f"Without intervals: no bin has windows of {MIN_LOCI} loci."
+    )
+    shown = shown or used
     reliability = _series(
         "accuracy", "s1", [one.confidence for one in shown], [one.accuracy for one in shown]
     )
@@ -249,13 +258,12 @@ def _at_length(evaluation: Evaluation, result: Result) -> str:
     ]
     return section(
         _title(result),
-        f"{result.manifest.name}, {found.windows:,} windows of {found.loci:,} loci. Rows are "
-        "the true species, columns the predicted ones.",
+        f"{result.manifest.name}, {found.windows:,} windows of {count_of_loci(found.loci)}. Rows "
+        "are the true species, columns the predicted ones.",
         confusion_matrix(found.confusion, evaluation.classes),
         figure(
             chart,
-            f"Windows in {BINS} bins of the predicted class's probability. Bars: 95 % intervals "
-            f"over loci; bins with windows of fewer than {MIN_LOCI} loci are in the table only.",
+            f"Windows in {BINS} bins of the predicted class's probability. {bars}",
         ),
         details("The bins", table(header, cells)),
     )

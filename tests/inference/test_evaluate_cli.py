@@ -130,6 +130,28 @@ def test_the_same_files_twice_whatever_is_there(draw, evaluate, species_set, cap
     assert [path.read_bytes() for path in names] == before
 
 
+def test_a_page_without_intervals_says_so_and_where_it_ran(
+    draw, evaluate, species_set, capsys
+) -> None:
+    folder = species_set.parent
+    assert evaluate(draw(200)) == 0
+    assert "30 windows, 6 loci" in capsys.readouterr().err
+    page = (folder / "out.html").read_text()
+    assert "of 6 loci. Rows" in page
+    assert "Bars: 95 % intervals over loci; bins" in page
+    assert "stands where" not in page
+    of_one_record = draw(200, "train")
+    assert evaluate(of_one_record, options=("--device", "auto", "--force")) == 0
+    assert "30 windows, 1 locus" in capsys.readouterr().err
+    page = (folder / "out.html").read_text()
+    assert "of 1 locus. Rows" in page
+    assert "Bars" not in page  # of the drawing of reliability, the only one
+    assert "Without intervals" in page
+    assert "stands where" in page
+    ran_on = json.loads((folder / "out.json").read_text())["request"]["device"]
+    assert ran_on == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
 @pytest.fixture
 def trained(species_set, checkpoint, model) -> tuple[Path, MambaForClassification]:
     """A checkpoint whose head has learned something, from the training record."""
@@ -296,6 +318,7 @@ def test_what_is_refused(
     no(lambda: evaluate(manifest, output="out.pdf"), ".html")
     no(lambda: evaluate(manifest, output="no/out.html"), "mkdir -p")
     no(lambda: evaluate(checkpoint), "not a Parquet file")
+    no(lambda: evaluate(folder / "no.parquet"), "no.parquet: no such manifest", "prepare manifest")
     no(lambda: evaluate(manifest, manifest), "the same manifest")
     (folder / "other").mkdir()
     namesake = folder / "other" / manifest.name
