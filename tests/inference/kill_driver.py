@@ -46,7 +46,7 @@ def kill(trials: int, seed: int, arguments: list[str], outputs: list[Path]) -> d
             path.unlink()
         for _ in range(2):
             child = start(arguments)
-            time.sleep(chance.uniform(0.05, 0.6) * seconds)
+            time.sleep(chance.uniform(0.05, 1.0) * seconds)
             os.kill(child, signal.SIGKILL)
             if wait(child) == -signal.SIGKILL:
                 killed += 1
