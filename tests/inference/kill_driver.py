@@ -33,7 +33,10 @@ def wait(child: int) -> int:
 
 
 def kill(trials: int, seed: int, arguments: list[str], outputs: list[Path]) -> dict:
-    """Kill each trial's run twice at random moments, let it end, and compare the outputs."""
+    """Start each trial's run at least twice, kill it at random moments, let it end, and compare.
+
+    A start that ends before its moment is begun afresh; a trial has at least one kill.
+    """
     assert wait(start(arguments)) == 0  # the first run is slower
     begin = time.monotonic()
     assert wait(start(arguments)) == 0
@@ -42,18 +45,27 @@ def kill(trials: int, seed: int, arguments: list[str], outputs: list[Path]) -> d
     chance = random.Random(seed)
     killed = kept = equal = 0
     for _ in range(trials):
-        for path in outputs:
-            path.unlink()
-        for _ in range(2):
+        _remove(outputs)
+        starts = hits = 0
+        while starts < 2 or not hits:
             child = start(arguments)
             time.sleep(chance.uniform(0.05, 1.0) * seconds)
             os.kill(child, signal.SIGKILL)
+            starts += 1
             if wait(child) == -signal.SIGKILL:
-                killed += 1
+                hits += 1
                 kept += any(outputs[0].parent.glob("*.parts/shard-*"))
+            else:
+                _remove(outputs)
+        killed += hits
         assert wait(start(arguments)) == 0
         equal += [path.read_bytes() for path in outputs] == expected
     return {"trials": trials, "killed": killed, "kept_shards": kept, "equal": equal}
+
+
+def _remove(outputs: list[Path]) -> None:
+    for path in outputs:
+        path.unlink(missing_ok=True)
 
 
 def race(arguments: list[str]) -> dict:

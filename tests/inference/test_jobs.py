@@ -42,8 +42,8 @@ def test_killed_runs_end_with_the_same_bytes(command, tmp_path: Path, request) -
     found = _drive("kill", trials, command)
     print({name: found[name] for name in ("trials", "killed", "kept_shards", "equal")})
     assert found["equal"] == trials
-    # Of twice as many attempts; on a busy machine some end too soon, or have not begun.
-    assert found["killed"] >= trials // 2
+    assert found["killed"] >= trials
+    # On a busy machine many have not begun when they are killed.
     assert found["kept_shards"] >= trials // 4
     assert not (tmp_path / "out.tsv.parts").exists()
     assert (tmp_path / "out.tsv.journal.jsonl").is_file()
