@@ -128,10 +128,7 @@ def _accuracy(evaluation: Evaluation) -> str:
     drawn, prefixes = _of(evaluation, "manifest"), _of(evaluation, "prefix")
     x = _length_axis(evaluation.results)
     chance = 1 / len(evaluation.classes)
-    lines = [
-        Series("chance", "chance", [x.low, x.high], [chance, chance]),
-        _manifests("windows drawn at each length", drawn),
-    ]
+    lines = [Series("chance", "chance", [x.low, x.high], [chance, chance])]
     text = "The fraction of windows whose most probable species is the true one."
     if prefixes:
         shown = _prefixes_of_longest(evaluation)
@@ -149,6 +146,8 @@ def _accuracy(evaluation: Evaluation) -> str:
             "longer windows, all at the same places, with the state carried through each window "
             "once. The table has those of every manifest."
         )
+    # On top: at the longest length both are the same windows.
+    lines.append(_manifests("windows drawn at each length", drawn))
     chart = line_chart("Accuracy by length", x, linear_axis("accuracy", 0, 1), lines)
 
     def cells(result: Result) -> Sequence[str]:

@@ -231,7 +231,10 @@ def test_a_large_table_is_counted_whole_and_cut_in_words(tmp_path: Path, suffix:
             writer.write(prediction(number, CLASSES[number % 2], label="ape"))
         nothing = {"prediction": None, "probability": None, "reason": "too <few> bases"}
         writer.write(prediction(300, "", **nothing))
-    text = text_of(predictions_section(read_predictions(path)))
+    html = predictions_section(read_predictions(path))
+    reasons = '<table class="plain"><thead><tr><th scope="col">why there is no prediction</th>'
+    assert reasons in html  # plain: long reasons wrap
+    text = text_of(html)
     assert "Records: 301, of samples: 61; in all 3,010 bases. With a prediction: 300." in text
     assert "Of 300 whose class is known 150 right (50.0%)" in text
     assert "the first 50 of 61 samples and the first 20 of 301 records" in text

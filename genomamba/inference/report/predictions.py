@@ -20,7 +20,8 @@ def predictions_section(found: Predictions) -> str:
     elements = [_by_sample(found), _by_class(found)]
     if found.reasons:
         rows = [(reason, f"{n:,}") for reason, n in found.reasons.most_common(REASONS)]
-        elements.append(table((f"why there is {NONE}", "records"), rows))
+        # Not numeric: a reason names file, record and line, and such lines have to wrap.
+        elements.append(table((f"why there is {NONE}", "records"), rows, numeric=False))
     return section(heading, _text(found), *elements, _first(found))
 
 
