@@ -228,6 +228,10 @@ def main() -> int:
     add("--max-bases", type=int, default=1 << 20, help="at a time, or one piece if that is more")
     add("--device", default="auto")
     args = parser.parse_args()
+    if min(args.locus, args.max_bases) < 1:
+        parser.error(
+            f"--locus and --max-bases: expected 1 or more, got {args.locus} and {args.max_bases}"
+        )
     try:
         found = evaluate(args)
         args.output.parent.mkdir(parents=True, exist_ok=True)

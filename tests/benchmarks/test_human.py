@@ -131,6 +131,14 @@ def test_models_of_two_lengths_are_read_at_every_context(
     )
     assert failed.returncode == 2
     assert "that divide the windows' 512 bases, got 64, 100" in failed.stderr
+    failed = subprocess.run(
+        [*command[:2], "human.64", *given, "--locus", "0", *output],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert failed.returncode == 2
+    assert "--locus and --max-bases: expected 1 or more, got 0 and" in failed.stderr
 
 
 @torch.inference_mode()
