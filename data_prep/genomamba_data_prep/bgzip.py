@@ -136,9 +136,11 @@ def _ends(raw: bytes) -> list[int]:
     """Where the whole blocks end that the bytes begin with, ``GROUP_BLOCKS`` at most."""
     ends: list[int] = []
     start = 0
-    while len(ends) < GROUP_BLOCKS and is_bgzip(header := raw[start : start + HEADER_BYTES]):
-        start += int.from_bytes(header[16:18], "little") + 1
-        if start > len(raw):
+    # The end of what was read may lie within a header, before its size.
+    while len(ends) < GROUP_BLOCKS and start + HEADER_BYTES <= len(raw):
+        header = raw[start : start + HEADER_BYTES]
+        start += int.from_bytes(header[16:], "little") + 1
+        if not is_bgzip(header) or start > len(raw):
             break
         ends.append(start)
     return ends
