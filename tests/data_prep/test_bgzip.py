@@ -239,8 +239,8 @@ def test_order_is_that_of_the_file(monkeypatch) -> None:
 
 
 @pytest.mark.parametrize(("cores", "threads"), [(1, 0), (2, 0), (3, 1), (4, 2), (16, 6)])
-def test_threads_by_cores(monkeypatch, cores: int, threads: int) -> None:
-    monkeypatch.setattr(bgzip, "_cores", lambda: cores)
+def test_threads_byusable_cores(monkeypatch, cores: int, threads: int) -> None:
+    monkeypatch.setattr(bgzip, "usable_cores", lambda: cores)
     assert inflating_threads() == threads
 
 
