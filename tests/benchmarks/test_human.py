@@ -123,22 +123,14 @@ def test_models_of_two_lengths_are_read_at_every_context(
     assert f"| 128 | {short['contexts']['128']['perplexity']:.4f} | " in text
     assert "<!-- 512, warmup -->" in Path("docs/results/human.svg").read_text()
 
-    failed = subprocess.run(
-        [*command[:2], "human.64", *given, "--contexts", "64,100", *output],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert failed.returncode == 2
-    assert "that divide the windows' 512 bases, got 64, 100" in failed.stderr
-    failed = subprocess.run(
-        [*command[:2], "human.64", *given, "--locus", "0", *output],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert failed.returncode == 2
-    assert "--locus and --max-bases: expected 1 or more, got 0 and" in failed.stderr
+    for wrong, message in (
+        (["--contexts", "64,100"], "that divide the windows' 512 bases, got 64, 100"),
+        (["--locus", "0"], "--locus and --max-bases: expected 1 or more, got 0 and 1048576"),
+    ):
+        again = [*command[:2], "human.64", *given, *wrong, *output]
+        failed = subprocess.run(again, capture_output=True, text=True, check=False)
+        assert failed.returncode == 2
+        assert message in failed.stderr
 
 
 @torch.inference_mode()
