@@ -86,7 +86,13 @@ def test_models_of_two_lengths_are_read_at_every_context(
     command = [sys.executable, FOLDER / "human.py", "human.512", "human.64", *given, *numbers]
     done = subprocess.run([*command, *output], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    found = json.loads(Path("results/human.json").read_text())["metrics"]
+    content = json.loads(Path("results/human.json").read_text())
+    trained, again, tested = content["command"].split(" && ")
+    assert "--run human.512" in trained
+    assert "--run human.64" in again
+    assert tested.startswith("python ")
+    assert "--contexts 64,128,512" in tested
+    found = content["metrics"]
     short, long = found["models"]
     assert (short["run"], short["warmup"], short["own_context"]) == ("human.64", False, 64)
     assert (long["run"], long["warmup"], long["own_context"]) == ("human.512", True, 512)
