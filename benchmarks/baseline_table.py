@@ -25,9 +25,7 @@ class Figure(NamedTuple):
     batch: int
     tokens: int  # that were trained on, or timed
     seconds: float  # likewise
-    ended_by: str = (
-        BUDGET  # or TIME, before all steps, and so the learning rate's schedule, were over
-    )
+    ended_by: str = BUDGET  # or TIME, before the steps and the learning rate's schedule were over
     spent: float = 0.0  # seconds of what grows with the length: a test pass, a step
 
 

@@ -18,6 +18,7 @@ TITLES = {
     ("decode", "tokens_per_s"): "Decoding: tokens a second, by batch",
 }
 ENDED = "time over"  # before the steps and the learning rate's schedule were
+LEFT_OUT = "too long"  # a shorter one had taken more than was asked for
 LOGARITHMIC = ("tokens_per_s", "peak_gib")
 
 
@@ -29,9 +30,10 @@ def section(path: Path, plots: Path) -> str:
     tables = {title: found for title, found in tables.items() if any(row["value"] for row in found)}
     drawn = {title: found for title, found in tables.items() if found[0]["phase"] != "decode"}
     parts = [f"## {path.stem}\n"]
-    for name in ("command", "commit", "hardware", "seed"):
-        values = dict.fromkeys(row[name] for row in rows)
-        parts += [f"- {name}: {value}" for value in values]
+    for commit, hardware, seed, command in dict.fromkeys(
+        (row["commit"], row["hardware"], row["seed"], row["command"]) for row in rows
+    ):
+        parts.append(f"- commit {commit}, {hardware}, seed {seed}: {command}")
     if drawn:
         _draw(drawn, path.stem, plots / f"{path.stem}.svg")
         parts.append(f"\n![baselines by length](results/{path.stem}.svg)")
@@ -53,7 +55,7 @@ def _table(rows: Rows) -> str:
     across = _across(rows[0])
     mixers = [mixer for mixer in MIXERS if any(row["mixer"] == mixer for row in rows)]
     lines = [
-        f"| {across} | " + " | ".join(NAMES[mixer] for mixer in mixers) + " |",
+        f"| {across} | " + " | ".join(_header(mixer, rows) for mixer in mixers) + " |",
         "|--:" * (len(mixers) + 1) + "|",
     ]
     keys = sorted({(row["shape"], int(row[across])) for row in rows})
@@ -70,12 +72,20 @@ def _table(rows: Rows) -> str:
     return "\n".join(lines)
 
 
+def _header(mixer: str, rows: Rows) -> str:
+    """A column's name, with its hardware where the columns are not of the same."""
+    if len({row["hardware"] for row in rows}) == 1:
+        return NAMES[mixer]
+    own = dict.fromkeys(row["hardware"] for row in rows if row["mixer"] == mixer)
+    return f"{NAMES[mixer]} ({', '.join(own)})"
+
+
 def _cell(rows: Rows) -> str:
     if not rows:
         return ""
     value, ended_by = rows[-1]["value"], rows[-1]["ended_by"]
     if not value:
-        return ended_by
+        return LEFT_OUT if ended_by == "time" else ended_by
     number = float(value)
     said = f"{number:,.4g}" if abs(number) < 1e4 else f"{number:,.0f}"
     return f"{said} ({ENDED})" if ended_by == "time" else said

@@ -22,6 +22,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -201,7 +202,9 @@ def content(runs: Sequence[Path], rows: list[dict[str, Any]], targets: Targets) 
     steps = ", ".join(dict.fromkeys(str(row["steps"]) for row in rows))
     tested = {"bases": int(targets.counted.sum()), "loci": targets.loci}
     return {
-        "command": " && ".join(dict.fromkeys(line["command"] for line in fits)),
+        "command": " && ".join(
+            [*dict.fromkeys(line["command"] for line in fits), shlex.join(["python", *sys.argv])]
+        ),
         "commit": ", ".join(dict.fromkeys(line["commit"] for line in fits)),
         "hardware": ", ".join(dict.fromkeys(line["hardware"] for line in fits)),
         "seed": fits[0]["seed"],
@@ -228,6 +231,10 @@ def main() -> int:
     add("--max-bases", type=int, default=1 << 20, help="at a time, or one piece if that is more")
     add("--device", default="auto")
     args = parser.parse_args()
+    if min(args.locus, args.max_bases) < 1:
+        parser.error(
+            f"--locus and --max-bases: expected 1 or more, got {args.locus} and {args.max_bases}"
+        )
     try:
         found = evaluate(args)
         args.output.parent.mkdir(parents=True, exist_ok=True)

@@ -48,8 +48,8 @@ def result(
     """
     begun, ends = log_lines(run / COMMANDS)
     fits = [line for line in begun if line["subcommand"] == "fit"]
-    tested = evaluation is not None or begun[-1]["subcommand"] in ("test", "evaluate")
-    if not fits or not tested:
+    tested = ("test", "evaluate")  # the latter of benchmarks/clade.py
+    if not fits or (evaluation is None and begun[-1]["subcommand"] not in tested):
         raise InputError(
             "expected a run that was trained and whose last command was `genomamba test`",
             file=run / COMMANDS,
@@ -73,9 +73,8 @@ def result(
         trained = [{"run": at.name, **_training(ends, at)} for at, _, ends in stages]
         metrics = {**metrics, "stages": [*trained, own]}
         commands = [line for _, begun, _ in stages for line in begun] + commands
-        tokens, seconds = (
-            sum(s[what] for s in metrics["stages"]) for what in ("tokens", "seconds")
-        )
+        tokens += sum(stage["tokens"] for stage in trained)
+        seconds += sum(stage["seconds"] for stage in trained)
     return {
         "command": " && ".join(_unique(line["command"] for line in commands)),
         "commit": ", ".join(_unique(line["commit"] for line in commands)),
@@ -91,8 +90,15 @@ def result(
 def _evaluated(evaluation: Path, baselines: Path | None) -> dict[str, Any]:
     """Accuracy and interval at each length of the manifests, beside the baselines'."""
     beside = {} if baselines is None else _json(baselines)
-    found = {}
-    results = [r for r in _json(evaluation)["results"] if r["quantity"] == "manifest"]
+    found: dict[str, Any] = {}
+    document = _json(evaluation)
+    if not document.keys() >= {"request", "results"}:
+        raise InputError(
+            "expected the document of an evaluation",
+            file=evaluation,
+            fix="Give the JSON that `genomamba evaluate` wrote",
+        )
+    results = [r for r in document["results"] if r["quantity"] == "manifest"]
     for one in sorted(results, key=lambda r: r["length"]):
         accuracy, length = one["accuracy"], str(one["length"])
         row: dict[str, Any] = {
@@ -223,6 +229,8 @@ def _json(path: Path) -> dict[str, Any]:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InputError("no such file: the task writes none", file=path) from error
+    except ValueError as error:
+        raise InputError(f"expected JSON: {error}", file=path) from error
 
 
 def _unique(values: Any) -> list[str]:

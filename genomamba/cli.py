@@ -120,7 +120,7 @@ def main(argv: list[str] | None = None) -> int:
     except ValueError as error:
         # Not imported for this: a command that runs without torch has not loaded the kernels.
         kernels = sys.modules.get("genomamba_kernels.backends")
-        if kernels is None or not isinstance(error, kernels.EnvironmentVariableError):
+        if kernels is None or not isinstance(error, kernels.BackendError):
             raise
         print(f"genomamba: error: {error}", file=sys.stderr)
         return 2

@@ -1,4 +1,4 @@
-"""An environment variable that the kernels refuse is a user's mistake, and said as one."""
+"""A backend or variable that the kernels refuse is a user's mistake, and said as one."""
 
 from __future__ import annotations
 
@@ -23,6 +23,16 @@ def test_a_wrong_variable_is_said(monkeypatch, capsys):
     monkeypatch.setenv("GENOMAMBA_BACKEND", "cuda")
     assert cli.main(["fit"]) == 2
     message = "genomamba: error: GENOMAMBA_BACKEND: expected one of ('auto', 'triton', 'torch', "
+    assert capsys.readouterr().err.startswith(message)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the backend runs on a GPU")
+def test_a_backend_that_cannot_run_here_is_said(monkeypatch, capsys):
+    monkeypatch.setattr(cli, "_run", scan)
+    monkeypatch.setenv("GENOMAMBA_BACKEND", "triton")
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    assert cli.main(["fit"]) == 2
+    message = 'genomamba: error: backend: "triton" expects data on a CUDA device'
     assert capsys.readouterr().err.startswith(message)
 
 

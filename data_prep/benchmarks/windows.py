@@ -158,7 +158,7 @@ def cold(folder: Path, bases: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--bases", type=int, default=100_000_000, help="of each genome")
     parser.add_argument("--read", type=int, default=1 << 29, help="bases to read a run")
     parser.add_argument("--profile", action="store_true")

@@ -7,13 +7,14 @@ run while it inflates one and compares its CRC-32 and length.
 
 from __future__ import annotations
 
-import os
 import zlib
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain
 from typing import NamedTuple
+
+from genomamba_data_prep.cores import usable_cores
 
 BGZIP_EOF = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
 GZIP_FORMAT = 31  # zlib's wbits for a gzip header and the largest window
@@ -49,14 +50,7 @@ def is_bgzip(start: bytes) -> bool:
 
 def inflating_threads() -> int:
     """Threads that are worth it: 0 where the parser and the reader leave no core free."""
-    return min(max(0, _cores() - 2), MOST_THREADS)
-
-
-def _cores() -> int:
-    """Cores that this process may use, which a scheduler can make fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):  # Linux
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return min(max(0, usable_cores() - 2), MOST_THREADS)
 
 
 def inflated(blocks: Iterable[bytes], threads: int) -> Generator[bytes, None, Rest]:
@@ -136,9 +130,11 @@ def _ends(raw: bytes) -> list[int]:
     """Where the whole blocks end that the bytes begin with, ``GROUP_BLOCKS`` at most."""
     ends: list[int] = []
     start = 0
-    while len(ends) < GROUP_BLOCKS and is_bgzip(header := raw[start : start + HEADER_BYTES]):
-        start += int.from_bytes(header[16:18], "little") + 1
-        if start > len(raw):
+    # The end of what was read may lie within a header, before its size.
+    while len(ends) < GROUP_BLOCKS and start + HEADER_BYTES <= len(raw):
+        header = raw[start : start + HEADER_BYTES]
+        start += int.from_bytes(header[16:], "little") + 1
+        if not is_bgzip(header) or start > len(raw):
             break
         ends.append(start)
     return ends

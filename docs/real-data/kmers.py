@@ -138,6 +138,8 @@ def main() -> int:
     parser.add_argument("--locus", type=int, help="as in `genomamba evaluate`")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
+    if args.train_windows < 1 or (args.locus is not None and args.locus < 1):
+        parser.error("--train-windows and --locus: expected 1 or more")
     try:
         species_set = SpeciesSet.read(args.species_set)
         splits = splits_file.read(args.splits, species_set)

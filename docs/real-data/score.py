@@ -8,6 +8,7 @@ which would show a classifier that reads the assembly gaps instead of the sequen
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,8 +33,15 @@ def n_fraction(codes: np.ndarray) -> np.ndarray:
     return ((codes & BASE_BITS) == N).mean(axis=1, keepdims=True)
 
 
-FEATURES = {f"LDA, {k}-mers": lambda codes, k=k: np.sqrt(kmer_frequencies(codes, k)) for k in KS}
-FEATURES["LDA, fraction of N only"] = n_fraction
+def word_frequencies(k: int) -> Callable[[np.ndarray], np.ndarray]:
+    """Of codes (B, L), the square roots of k-mer frequencies (B, words)."""
+    return lambda codes: np.sqrt(kmer_frequencies(codes, k))
+
+
+FEATURES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    **{f"LDA, {k}-mers": word_frequencies(k) for k in KS},
+    "LDA, fraction of N only": n_fraction,
+}
 
 
 @dataclass
@@ -80,7 +88,7 @@ def score_fold(species_set: SpeciesSet, paths: list[str], args: argparse.Namespa
     for name, features in FEATURES.items():
         lda = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
         lda.fit(features(train), drawn.species)
-        predictions[name] = lda.predict(features(codes))
+        predictions[name] = np.asarray(lda.predict(features(codes)))
 
     loci = find_loci(manifest, splits, args.locus)
     return Fold(manifest.labels, loci, predictions)

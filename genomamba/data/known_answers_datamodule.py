@@ -6,7 +6,6 @@ has one set of the training's length, test one of each length asked for.
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -29,6 +28,7 @@ from genomamba.data.position import (
 from genomamba.data.replicas import replicas_of
 from genomamba.data.samplers import RankSampler, StepBatchSampler
 from genomamba.data.schedule import Schedule
+from genomamba_data_prep.cores import usable_cores
 from genomamba_data_prep.errors import InputError
 from genomamba_data_prep.windows import Stream
 
@@ -196,7 +196,7 @@ class KnownAnswersDataModule(LightningDataModule):
         self, batches: Iterable[Sequence[int]], stream: Stream, length: int
     ) -> KnownAnswersLoader:
         # A training batch of the published sizes takes a millisecond: threads would cost as much.
-        threads = 0 if stream == Stream.TRAINING else _threads()
+        threads = 0 if stream == Stream.TRAINING else min(MOST_THREADS, usable_cores())
         return KnownAnswersLoader(
             self.task, batches, seed=self.seed, stream=stream, length=length, threads=threads
         )
@@ -206,7 +206,3 @@ class KnownAnswersDataModule(LightningDataModule):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._resumed = state_dict  # compared in `train_dataloader`
-
-
-def _threads() -> int:
-    return min(MOST_THREADS, os.cpu_count() or 1)

@@ -158,7 +158,7 @@ class MambaForClassification(nn.Module):
         return self.head.classify(parts, tokens.shape, seq_idx, self.backbone.sequence_group)
 
     def readouts(self, tokens: Tensor, restart: int) -> dict[int, Tensor]:
-        """Logits of all pieces of all rungs' lengths from ``restart`` up to L, in one pass.
+        """Logits of all pieces of the rungs' lengths that divide L, from ``restart``, in one pass.
 
         The model restarts at every ``restart`` bases, and a longer piece is judged by the mean over
         its restarted parts. So a batch of long windows teaches the judgement of short ones too,
@@ -177,7 +177,7 @@ class MambaForClassification(nn.Module):
         means = torch.stack(parts).sum(0) / restart
         found = {}
         for rung, at in enumerate(self.head.lengths):
-            if restart <= at <= length:
+            if at >= restart and length % at == 0:
                 pooled = means.unflatten(0, (-1, at // restart)).mean(1)
                 found[at] = self.head.readout(pooled, rung)
         return found

@@ -6,9 +6,10 @@
 Nothing is tuned but here: a choice by the clock of every run would make results differ between
 runs in their last bits. Each candidate is first held against the default's results; one that is
 wrong, or does not compile, is left out and said on stderr. The rest take turns. A candidate must be
-2 % faster over all shapes, and at none slower, or the default stays. The file is written anew after
-each pair of dtype and N, so that a run that is cut short keeps what it has. Printed are the rows as
-plan_table.py has them. Needs a GPU (or TRITON_INTERPRET=1, to see that it runs).
+2 % faster over all shapes, and at none more than 1 % slower, or the default stays. The file is
+written anew after each pair of dtype and N, so that a run that is cut short keeps what it has.
+Printed are the rows as plan_table.py has them. Needs a GPU (or TRITON_INTERPRET=1, to see that it
+runs).
 """
 
 from __future__ import annotations

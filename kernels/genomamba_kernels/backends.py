@@ -15,7 +15,11 @@ ENVIRONMENT_VARIABLE = "GENOMAMBA_BACKEND"
 OLDEST_CAPABILITY = (8, 0)
 
 
-class EnvironmentVariableError(ValueError):
+class BackendError(ValueError):
+    """The backend that was asked for cannot run on these data or this machine."""
+
+
+class EnvironmentVariableError(BackendError):
     """An environment variable of the kernels, or the file it names, cannot be used."""
 
 
@@ -46,15 +50,15 @@ def check_triton(data: Tensor) -> None:
     """Refuses what the backend "triton" cannot run, and says what can."""
     instead = 'use the backend "torch"'
     if data.dtype == torch.float64:
-        raise ValueError(f'backend: "triton" expects data shorter than float64; {instead}')
+        raise BackendError(f'backend: "triton" expects data shorter than float64; {instead}')
     if not data.is_cuda and os.environ.get("TRITON_INTERPRET") != "1":
-        raise ValueError(
+        raise BackendError(
             f'backend: "triton" expects data on a CUDA device (or TRITON_INTERPRET=1 for tests), '
             f"got {data.device}; {instead}"
         )
     obstacle = _obstacle(data.device)
     if obstacle is not None:
-        raise ValueError(f'backend: "triton" {obstacle}; {instead}')
+        raise BackendError(f'backend: "triton" {obstacle}; {instead}')
 
 
 @functools.cache

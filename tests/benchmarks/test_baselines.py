@@ -144,6 +144,27 @@ def test_a_training_that_time_ends_has_its_row(
 
 
 @pytest.mark.usefixtures("modules")
+def test_the_page_says_which_figure_is_of_which_machine(tmp_path: Path) -> None:
+    from baselines_section import section
+
+    def page(*hardware: str) -> str:
+        lines = ["phase,mixer,shape,length,batch,metric,value,parameters,ended_by,"]
+        lines[0] += "command,commit,hardware,seed"
+        for mixer, own in zip(("mamba", "s4d"), hardware, strict=True):
+            where = f"train {mixer},abc,{own},0"
+            lines.append(f"step,{mixer},8x1,16,1,tokens_per_s,7,10,budget,{where}")
+            lines.append(f"step,{mixer},8x1,32,1,,,,time,{where}")
+        (tmp_path / "b.csv").write_text("\n".join(lines) + "\n")
+        return section(tmp_path / "b.csv", tmp_path)
+
+    apart = page("H100", "H200")
+    assert "- commit abc, H100, seed 0: train mamba\n- commit abc, H200, seed 0: train s4d" in apart
+    assert "| length | Mamba (H100) | S4D (H200) |" in apart
+    assert "| 32 | too long | too long |" in apart
+    assert "| length | Mamba | S4D |" in page("H200", "H200")
+
+
+@pytest.mark.usefixtures("modules")
 def test_what_does_not_fit_is_a_row_and_ends_the_phase(tmp_path: Path) -> None:
     from baseline_table import Figure, Point, Table, measure_all
 

@@ -86,7 +86,13 @@ def test_models_of_two_lengths_are_read_at_every_context(
     command = [sys.executable, FOLDER / "human.py", "human.512", "human.64", *given, *numbers]
     done = subprocess.run([*command, *output], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    found = json.loads(Path("results/human.json").read_text())["metrics"]
+    content = json.loads(Path("results/human.json").read_text())
+    trained, again, tested = content["command"].split(" && ")
+    assert "--run human.512" in trained
+    assert "--run human.64" in again
+    assert tested.startswith("python ")
+    assert "--contexts 64,128,512" in tested
+    found = content["metrics"]
     short, long = found["models"]
     assert (short["run"], short["warmup"], short["own_context"]) == ("human.64", False, 64)
     assert (long["run"], long["warmup"], long["own_context"]) == ("human.512", True, 512)
@@ -123,14 +129,14 @@ def test_models_of_two_lengths_are_read_at_every_context(
     assert f"| 128 | {short['contexts']['128']['perplexity']:.4f} | " in text
     assert "<!-- 512, warmup -->" in Path("docs/results/human.svg").read_text()
 
-    failed = subprocess.run(
-        [*command[:2], "human.64", *given, "--contexts", "64,100", *output],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert failed.returncode == 2
-    assert "that divide the windows' 512 bases, got 64, 100" in failed.stderr
+    for wrong, message in (
+        (["--contexts", "64,100"], "that divide the windows' 512 bases, got 64, 100"),
+        (["--locus", "0"], "--locus and --max-bases: expected 1 or more, got 0 and 1048576"),
+    ):
+        again = [*command[:2], "human.64", *given, *wrong, *output]
+        failed = subprocess.run(again, capture_output=True, text=True, check=False)
+        assert failed.returncode == 2
+        assert message in failed.stderr
 
 
 @torch.inference_mode()

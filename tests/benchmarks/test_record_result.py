@@ -6,9 +6,13 @@ import json
 import sys
 from pathlib import Path
 
+import pytest
+
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 sys.path.append(str(BENCHMARKS))
 from record_result import write_result  # noqa: E402
+
+from genomamba_data_prep.errors import InputError  # noqa: E402
 
 
 def make_run(folder: Path, commit: str, tokens: int) -> Path:
@@ -44,3 +48,20 @@ def test_what_came_before_is_counted(tmp_path: Path) -> None:
         ("short", 10),
         ("long", 100),
     ]
+
+
+def test_what_is_no_trained_and_tested_run_is_a_message(tmp_path: Path) -> None:
+    run, output = make_run(tmp_path / "run", "a", 100), tmp_path / "out.json"
+    log = run / "commands.jsonl"
+    lines = log.read_text().splitlines(keepends=True)
+    for part in ([], lines[:2], lines[2:]):  # empty, not tested, not trained
+        log.write_text("".join(part))
+        with pytest.raises(InputError, match="expected a run that was trained"):
+            write_result(run, output)
+    log.write_text("".join(lines))
+    other = tmp_path / "other.json"
+    for text, message in (("{}", "document of an evaluation"), ("{", "expected JSON")):
+        other.write_text(text)
+        with pytest.raises(InputError, match=message):
+            write_result(run, output, evaluation=other)
+    assert not output.exists()

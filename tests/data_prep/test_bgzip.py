@@ -152,19 +152,37 @@ def test_a_size_over_two_equal_blocks_loses_none_of_them() -> None:
     assert b"".join(decompressed([raw], "x", 2)) == gzip.decompress(raw)
 
 
-def test_whole_blocks_are_left_to_the_threads() -> None:
-    """Also those that are as large as a block can be, which a fallback would hide."""
-    blocks = [block(b"N" * (1 << 16)), BGZIP_EOF, block(b"ACGT" * 9000)] * 30
+def read_by_threads(pieces: list[bytes]) -> tuple[bytes, bgzip.Rest]:
+    """The content, and what the threads leave to a single one."""
     rest = None
 
     def content() -> Iterator[bytes]:
         nonlocal rest
-        rest = yield from inflated(iter([b"".join(blocks)]), 2)
+        rest = yield from inflated(iter(pieces), 2)
 
-    assert sum(map(len, content())) == 30 * ((1 << 16) + 36_000)
+    found = b"".join(content())
     assert rest is not None
+    return found, rest
+
+
+def test_whole_blocks_are_left_to_the_threads() -> None:
+    """Also those that are as large as a block can be, which a fallback would hide."""
+    blocks = [block(b"N" * (1 << 16)), BGZIP_EOF, block(b"ACGT" * 9000)] * 30
+    content, rest = read_by_threads([b"".join(blocks)])
+    assert len(content) == 30 * ((1 << 16) + 36_000)
     assert rest.start == sum(map(len, blocks))
     assert b"".join(rest.blocks) == b""
+
+
+@pytest.mark.parametrize("cut", range(1, 20))
+@pytest.mark.parametrize("before", [0, 1, 8])
+def test_a_header_in_two_pieces_is_left_to_the_threads(before: int, cut: int) -> None:
+    """A single thread would read the same content, the rest of the file at its own pace."""
+    one = block(b"ACGT" * 900)
+    raw, at = one * (before + 3), len(one) * before + cut
+    content, rest = read_by_threads([raw[:at], raw[at:]])
+    assert content == b"ACGT" * 900 * (before + 3)
+    assert rest.start == len(raw)
 
 
 def test_reading_ahead_is_bounded() -> None:
@@ -221,8 +239,8 @@ def test_order_is_that_of_the_file(monkeypatch) -> None:
 
 
 @pytest.mark.parametrize(("cores", "threads"), [(1, 0), (2, 0), (3, 1), (4, 2), (16, 6)])
-def test_threads_by_cores(monkeypatch, cores: int, threads: int) -> None:
-    monkeypatch.setattr(bgzip, "_cores", lambda: cores)
+def test_threads_byusable_cores(monkeypatch, cores: int, threads: int) -> None:
+    monkeypatch.setattr(bgzip, "usable_cores", lambda: cores)
     assert inflating_threads() == threads
 
 

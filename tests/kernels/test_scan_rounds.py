@@ -62,6 +62,12 @@ def test_the_shapes_that_were_measured_take_one_round(monkeypatch):
     assert len(cut_rounds(u, 2 * 64 * 4, 1056, 1008)) == 2
 
 
+def test_a_row_of_which_no_position_fits_is_taken_by_segments():
+    u = torch.empty(2, 20, 16384, device="meta")
+    rounds = cut_rounds(u, 2 * 1024 * channel_blocks(16384, 1, 64), 2, 16)
+    assert rounds == [(0, 1, 0, 1), (0, 1, 1, 1), (1, 1, 0, 1), (1, 1, 1, 1)]
+
+
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's, on overflow
 @pytest.mark.parametrize(
     ("batch", "length", "channels", "states", "groups", "room"),

@@ -9,10 +9,10 @@ from torch.nn import functional
 
 from genomamba.models import MambaConfig, MambaForClassification, MambaForPretraining
 from genomamba.models.heads import ClassificationHead
-from genomamba.models.pooling import join, last, sums
+from genomamba.models.pooling import Pooling, join, last, sums
 
 
-def trained(config: MambaConfig, pooling: str = "mean") -> MambaForClassification:
+def trained(config: MambaConfig, pooling: Pooling = "mean") -> MambaForClassification:
     """A model whose head is past its zero start."""
     model = MambaForClassification(config, 3, pooling).double()
     for _ in range(3):
@@ -23,7 +23,7 @@ def trained(config: MambaConfig, pooling: str = "mean") -> MambaForClassificatio
 
 @pytest.mark.parametrize("pooling", ["mean", "last"])
 def test_packed_rows_give_the_logits_of_the_separate_sequences(
-    config: MambaConfig, pooling: str
+    config: MambaConfig, pooling: Pooling
 ) -> None:
     model = trained(config, pooling)
     tokens = torch.randint(0, 5, (2, 40))
@@ -35,17 +35,17 @@ def test_packed_rows_give_the_logits_of_the_separate_sequences(
 
 
 def pool(
-    features: Tensor, pooling: str, seq_idx: Tensor | None, segment: int = 99
+    features: Tensor, pooling: Pooling, seq_idx: Tensor | None, segment: int = 99
 ) -> tuple[Tensor, Tensor]:
     part = {"mean": sums, "last": last}[pooling]
     ats = [slice(start, start + segment) for start in range(0, features.shape[1], segment)]
     parts = [(at, part(features[:, at], None if seq_idx is None else seq_idx[:, at])) for at in ats]
-    return join(parts, pooling, features.shape[:2], seq_idx)  # type: ignore[arg-type]
+    return join(parts, pooling, features.shape[:2], seq_idx)
 
 
 @pytest.mark.parametrize("segment", [1, 2, 3, 4, 6])
 @pytest.mark.parametrize("pooling", ["mean", "last"])
-def test_pool(pooling: str, segment: int) -> None:
+def test_pool(pooling: Pooling, segment: int) -> None:
     features = torch.arange(12.0).view(2, 6, 1)
     seq_idx = torch.tensor([[0, 0, 1, 1, 1, 1], [4] * 6])
     pooled, lengths = pool(features, pooling, seq_idx, segment)
@@ -186,6 +186,8 @@ def test_readouts_are_the_model_on_the_pieces(config: MambaConfig) -> None:
     hidden = model.backbone(tokens, seq_idx=seq_idx)
     means = model.head.part(hidden.reshape(6, 32, -1)) / 32
     torch.testing.assert_close(found[32], model.head.readout(means, 1), rtol=1e-9, atol=1e-11)
+    # No piece of 32 lies in two windows of 48.
+    assert list(model.readouts(tokens[:2, :48], 8)) == [8]
     whole = model.readouts(tokens, 32)
     assert list(whole) == [32]
     alone = torch.cat([model(piece[None]) for piece in tokens.reshape(-1, 32)])

@@ -87,6 +87,8 @@ def test_the_recipe_trains_and_its_best_weights_are_judged_at_every_length(
     )
     failed = run(record, "r", *beside, "--output", "results/other.json", code=2)
     assert "at 256 bases they are of None windows" in failed
+    nowhere = (ROOT / "docs/real-data/kmers.py", species_set, *splits_and, "--output", "k.json")
+    assert "--locus: expected 1 or more" in run(*nowhere, "--locus", "0", code=2)
     turned = ["k.4-mers.parquet", "e.predictions.parquet"]
     run(ROOT / "docs/real-data/compare.py", *turned, "--output", "turned.json")
     beside = ["--evaluation", "e.json", "--against", "turned.json"]

@@ -55,7 +55,7 @@ def longest_segment(u: Tensor, numbers: int) -> int | None:
 def cut_rounds(u: Tensor, numbers: int, segments: int, segment_length: int) -> list[Round]:
     """The rounds, in order: as few as the parts have room for, and of nearly equal size."""
     batch, length, _ = u.shape
-    room = most_numbers(u) // numbers
+    room = max(1, most_numbers(u) // numbers)  # many states and a short row: not even a position
     rows = room // round_positions(segments, segment_length, length)
     if rows > 0:
         rows = ceil_div(batch, ceil_div(batch, rows))
