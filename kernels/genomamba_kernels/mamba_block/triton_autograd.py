@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from genomamba_kernels.ahead import real_device, rehearse
+from genomamba_kernels.autocasting import NoAutocast
 from genomamba_kernels.mamba_block.inputs import OuterInputs
 from genomamba_kernels.mamba_inner.inputs import InnerInputs
 from genomamba_kernels.mamba_inner.triton_autograd import (
@@ -143,7 +144,7 @@ class TritonBlock(torch.autograd.Function):
         sums, grad_initial = Sums.zeros(inner), []
         batch, length = outer.stream.shape[:2]
         pieces = cut(batch, length, inner.A.shape[0], in_one=inner.share is not None)
-        with torch.autocast(real_device(grad_out).type, enabled=False):
+        with NoAutocast(real_device(grad_out).type):
             for row in reversed(pieces):
                 grad_states = rows_of(contiguous(grad_final), row[0].rows)
                 for piece in reversed(row):

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from genomamba_kernels.ahead import real_device, rehearse
+from genomamba_kernels.autocasting import NoAutocast
 from genomamba_kernels.mamba_inner.inputs import InnerInputs
 from genomamba_kernels.mamba_inner.triton_pieces import Piece, cross, cut, rows_of
 from genomamba_kernels.mamba_inner.triton_steps import (
@@ -87,7 +88,7 @@ class TritonInner(torch.autograd.Function):
             grad_y = grad_y.contiguous()
         grad_xz = torch.empty_like(inputs.xz)
         sums, grad_initial = Sums.zeros(inputs), []
-        with torch.autocast(real_device(grad_y).type, enabled=False):
+        with NoAutocast(real_device(grad_y).type):
             for row in reversed(cut(batch, length, channels, in_one=inputs.share is not None)):
                 grad_states = rows_of(contiguous(grad_final), row[0].rows)
                 for piece in reversed(row):
