@@ -223,6 +223,4 @@ class S4DMixer(nn.Module):
 
 
 def _at_least_float32(parameter: Tensor) -> Tensor:
-    if parameter.dtype == torch.float32:  # nearly always, and the host is waited for
-        return parameter
     return parameter.to(torch.promote_types(parameter.dtype, torch.float32))

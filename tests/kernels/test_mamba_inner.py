@@ -193,18 +193,6 @@ def test_same_inputs_give_the_same_bits():
         assert torch.equal(first[name], second[name]), name
 
 
-@pytest.mark.parametrize("starts", [None, (3, 14)])
-def test_what_a_small_layer_keeps_changes_no_bit(pieces, monkeypatch, starts):
-    monkeypatch.setattr(pieces, "PIECE", 2**20)
-    tensors = make(2, 20)
-    seq_idx = None if starts is None else packed(2, 20, *starts)
-    kept = run(tensors, "triton", torch.float32, seq_idx)
-    monkeypatch.setattr(pieces, "SMALL", 0)
-    recomputed = run(tensors, "triton", torch.float32, seq_idx)
-    for name in kept:
-        assert torch.equal(kept[name], recomputed[name]), name
-
-
 @needs_triton
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_types_err_at_most_twice_the_composition(rms_ratio, dtype):
@@ -238,10 +226,8 @@ def test_may_be_recomputed():
 
 
 def test_only_its_input_is_kept_of_its_size(pieces, monkeypatch):
-    """Nothing else of the size (B, L, D), not the convolution's output and not delta: but of what
-    is small."""
+    """Nothing else of the size (B, L, D), not the convolution's output and not delta."""
     monkeypatch.setattr(pieces, "PIECE", 2**20)
-    monkeypatch.setattr(pieces, "SMALL", 70 * 12 - 1)
     tensors = {
         name: tensor.to(DEVICE, torch.float32).requires_grad_()
         for name, tensor in make(1, 70, 12, rank=1).items()

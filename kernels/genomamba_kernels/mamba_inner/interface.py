@@ -43,10 +43,9 @@ def mamba_inner(
         delta = dt dt_proj_weight^T;  y = selective_scan(u, delta, A, B, C, D, z, dt_bias, softplus)
 
     Source: Gu and Dao 2023, "Mamba", figure 3 and algorithm 2. The backend "triton" keeps xz and
-    the scan's states at intervals for backward, and computes the rest again, but where B L D is
-    at most 2^22: short steps wait for the host. The others keep what autograd keeps of the
-    operators. The projections run in autocast's dtype where that is on, else in xz's; the
-    convolution and the scan as `causal_conv1d` and `selective_scan` say.
+    the scan's states at intervals for backward, and computes the rest again; the others keep what
+    autograd keeps of the operators. The projections run in autocast's dtype where that is on, else
+    in xz's; the convolution and the scan as `causal_conv1d` and `selective_scan` say.
 
     Args:
         xz: (B, L, 2 D), the convolution's input and the gate.

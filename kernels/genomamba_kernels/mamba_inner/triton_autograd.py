@@ -1,7 +1,6 @@
 """The inside of a Mamba layer, backend "triton": what autograd saves and restores.
 
-Saved are the arguments, the states that enter each piece, and the scan's states at intervals; of
-small ones also what lies between the operators, which backward else computes again.
+Saved are the arguments, the states that enter each piece, and the scan's states at intervals.
 """
 
 from __future__ import annotations
@@ -16,15 +15,13 @@ from torch.autograd.function import once_differentiable
 from genomamba_kernels.ahead import real_device, rehearse
 from genomamba_kernels.autocasting import NoAutocast
 from genomamba_kernels.mamba_inner.inputs import InnerInputs
-from genomamba_kernels.mamba_inner.triton_pieces import Piece, cross, cut, is_small, join, rows_of
+from genomamba_kernels.mamba_inner.triton_pieces import Piece, cross, cut, join, rows_of
 from genomamba_kernels.mamba_inner.triton_steps import (
     INNER,
     Sums,
     backward,
-    kept_of,
     pass_conv_state,
     prepare,
-    restore,
     run_scan,
 )
 from genomamba_kernels.selective_scan.plan_choice import choose_plan
@@ -57,20 +54,15 @@ class TritonInner(torch.autograd.Function):
         ctx.plan = plan = choose_plan(inputs.xz, inputs.A.shape[1])
         save = any(ctx.needs_input_grad)
         final, kept = [], []
-        pieces = cut(batch, length, channels, in_one=inputs.share is not None)
-        ctx.small = is_small(pieces, batch, length, channels)
-        for row in pieces:
+        for row in cut(batch, length, channels, in_one=inputs.share is not None):
             states = rows_of((inputs.conv_state, inputs.scan_state), row[0].rows)
             for piece in row:
                 states = cross(states, inputs.seq_idx, piece)
                 part = of_piece(inputs, piece, piece.of(inputs.xz), states)
                 part, conv_after = pass_conv_state(part)
-                prepared = prepare(part, plan)
                 result = run_scan(
-                    prepared, part.scan_state, save=save, y=piece.of(y), share=part.share
+                    prepare(part, plan), part.scan_state, save=save, y=piece.of(y), share=part.share
                 )
-                if save and ctx.small:
-                    kept += kept_of(prepared)
                 if save:
                     kept += [part.conv_state, part.scan_state, result.saved]
                 states = (conv_after, result.final_state)
@@ -104,13 +96,9 @@ class TritonInner(torch.autograd.Function):
                     *states, saved = kept[-3:]
                     del kept[-3:]
                     part = of_piece(inputs, piece, piece.of(inputs.xz), tuple(states))
-                    if ctx.small:
-                        prepared = restore(part, kept, ctx.plan)
-                    else:
-                        prepared = prepare(part, ctx.plan)
                     grad_states = backward(
                         part,
-                        prepared,
+                        prepare(part, ctx.plan),
                         saved,
                         piece.of(grad_y),
                         grad_states,

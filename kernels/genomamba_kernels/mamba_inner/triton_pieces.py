@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 PIECE = 2**27  # channel-positions: twice as many are 3 % faster, half as many 4 % slower
-SMALL = 2**22  # channel-positions: what lies between the operators is kept, 30 MB of half types
 TILE = 16  # positions: all pieces but a row's last have whole tiles, with which the scan is faster
 
 
@@ -58,11 +57,6 @@ def cut(batch: int, length: int, channels: int, in_one: bool = False) -> list[li
         ]
         for row in range(0, batch, rows)
     ]
-
-
-def is_small(pieces: list[list[Piece]], batch: int, length: int, channels: int) -> bool:
-    """Whether to keep what lies between the operators, for short steps wait for the host."""
-    return len(pieces) == len(pieces[0]) == 1 and batch * length * channels <= SMALL
 
 
 def rows_of(states: tuple[Tensor | None, ...], rows: slice) -> tuple[Tensor | None, ...]:

@@ -6,7 +6,7 @@ All that enters from before the piece is in its initial states. Letters as in in
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -37,58 +37,29 @@ class Prepared(NamedTuple):
 def prepare(inputs: InnerInputs, plan: Plan) -> Prepared:
     """Convolution and projections. The plan is the scan's, in both directions."""
     x, z = inputs.xz.chunk(2, dim=-1)
-    conv = _conv_inputs(inputs, x)
+    conv_state = inputs.conv_state
+    if conv_state is not None and conv_state.numel() == 0:
+        conv_state = None
+    conv = ConvInputs(x, inputs.conv_weight, inputs.conv_bias, "silu", conv_state, inputs.seq_idx)
     u = conv_forward(conv)
     dtype = inputs.projection_dtype
     x_proj_weight, dt_proj_weight = inputs.x_proj_weight.to(dtype), inputs.dt_proj_weight.to(dtype)
     x_dbl = u.flatten(0, 1).to(dtype) @ x_proj_weight.T
-    delta = (x_dbl[:, : inputs.rank] @ dt_proj_weight.T).view(u.shape)
-    starts = None if inputs.seq_idx is None else sequence_starts(inputs.seq_idx)
-    scan = _scan_inputs(inputs, z, u, delta, x_dbl, starts)
-    return Prepared(conv, scan, share(scan, plan), x_dbl, x_proj_weight, dt_proj_weight, plan)
-
-
-def kept_of(prepared: Prepared) -> list[Tensor | None]:
-    """What `restore` needs of it."""
-    scan = prepared.scan
-    return [scan.u, scan.delta, scan.starts, *prepared.shared, *prepared[3:6]]
-
-
-def restore(inputs: InnerInputs, kept: Sequence[Tensor | None], plan: Plan) -> Prepared:
-    """The same as `prepare`, without computing it again."""
-    u, delta, starts, a, B, C, words, x_dbl, x_proj_weight, dt_proj_weight = cast(Any, kept)
-    x, z = inputs.xz.chunk(2, dim=-1)
-    conv, scan = _conv_inputs(inputs, x), _scan_inputs(inputs, z, u, delta, x_dbl, starts)
-    shared = Shared(a, B, C, words)
-    return Prepared(conv, scan, shared, x_dbl, x_proj_weight, dt_proj_weight, plan)
-
-
-def _conv_inputs(inputs: InnerInputs, x: Tensor) -> ConvInputs:
-    state = inputs.conv_state
-    if state is not None and state.numel() == 0:
-        state = None
-    return ConvInputs(x, inputs.conv_weight, inputs.conv_bias, "silu", state, inputs.seq_idx)
-
-
-def _scan_inputs(
-    inputs: InnerInputs,
-    z: Tensor,
-    u: Tensor,
-    delta: Tensor,
-    x_dbl: Tensor,
-    starts: Tensor | None,
-) -> ScanInputs:
-    return ScanInputs(
+    delta = x_dbl[:, : inputs.rank] @ dt_proj_weight.T
+    B, C = parts_BC(inputs, x_dbl)
+    scan = ScanInputs(
         u,
-        delta,
+        delta.view(u.shape),
         inputs.A,
-        *parts_BC(inputs, x_dbl),
+        B,
+        C,
         None if inputs.D is None else inputs.D.float(),
         z,
         None if inputs.dt_bias is None else inputs.dt_bias.float(),
         True,
-        starts,
+        None if inputs.seq_idx is None else sequence_starts(inputs.seq_idx),
     )
+    return Prepared(conv, scan, share(scan, plan), x_dbl, x_proj_weight, dt_proj_weight, plan)
 
 
 def parts_BC(inputs: InnerInputs, x_dbl: Tensor) -> tuple[Tensor, Tensor]:
