@@ -3,6 +3,8 @@
     python benchmarks/clade.py --output results/markov_clade.json
     python benchmarks/clade.py --stages data        # simulating needs no GPU: a minute
     python benchmarks/clade.py --stages train test --options --trainer.max_time 00:01:00:00
+    python benchmarks/clade.py --pretraining pretraining/base tasks/markov_clade_pretraining \\
+        --configs species/discriminant tasks/markov_clade_discriminant
 
 By shipped commands: ``prepare simulate``, ``encode``, ``split`` and ``manifest``, then ``fit``,
 then ``evaluate`` and ``prepare bayes`` on the same windows, of chromosomes that the model has never
@@ -31,6 +33,7 @@ from genomamba_data_prep.errors import InputError
 from genomamba_data_prep.manifest_command import read_lengths
 
 STAGES = ("data", "train", "test")
+LAST = Path("checkpoints", "last.ckpt")
 
 
 def data(args: argparse.Namespace) -> None:
@@ -73,15 +76,23 @@ def _encode(fasta: Path, store: Path) -> None:
 
 
 def train(args: argparse.Namespace) -> None:
-    """`genomamba fit`, or what is left of it."""
-    run = args.folder / "run"
-    configs = [part for name in args.configs for part in ("--config", name)]
+    """`genomamba fit`, or what is left of it; before it, that of the language model if one is
+    asked for."""
+    begin: list[Any] = []
+    if args.pretraining:
+        _fit(args, "pretraining", args.pretraining)
+        begin = ["--model.init_args.pretrained", args.folder / "pretraining" / LAST]
+    _fit(args, "run", args.configs, *begin, *args.options)
+
+
+def _fit(args: argparse.Namespace, name: str, configs: list[str], *options: Any) -> None:
+    run = args.folder / name
+    given = [part for config in configs for part in ("--config", config)]
     where = {"species_set": args.folder / "species.tsv", "splits": args.folder / "splits.tsv"}
-    given = [part for name, path in where.items() for part in (f"--data.init_args.{name}", path)]
+    given += [part for key, path in where.items() for part in (f"--data.init_args.{key}", path)]
     seeds = ["--seed_everything", args.seed, "--data.init_args.seed", args.seed]
-    last = run / "checkpoints" / "last.ckpt"
-    goes_on = ["--ckpt_path", "last"] if last.exists() else []
-    _run("fit", *configs, *given, *seeds, "--run", run, *args.options, *goes_on)
+    goes_on = ["--ckpt_path", "last"] if (run / LAST).exists() else []
+    _run("fit", *given, *seeds, "--run", run, *options, *goes_on)
 
 
 def test(args: argparse.Namespace) -> None:
@@ -93,7 +104,7 @@ def test(args: argparse.Namespace) -> None:
             *(
                 "evaluate",
                 "--checkpoint",
-                run / "checkpoints" / "last.ckpt",
+                run / LAST,
                 "--device",
                 args.device,
             ),
@@ -125,7 +136,8 @@ def test(args: argparse.Namespace) -> None:
     line = {**begun[-1], "command": command, "subcommand": "evaluate"}
     with (run / COMMANDS).open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
-    write_result(run, args.output, command=shlex.join(["python", *sys.argv]))
+    after = [args.folder / "pretraining"] if args.pretraining else []
+    write_result(run, args.output, after=after, command=shlex.join(["python", *sys.argv]))
 
 
 def _optimum(args: argparse.Namespace, length: int) -> dict[str, Any]:
@@ -178,6 +190,7 @@ def parse() -> argparse.Namespace:
     add("--test-bases", type=int, default=320_000_000, help="bound the windows of a length")
     add("--least-windows", type=int, default=300, help="which are right almost all at 2^20")
     add("--configs", nargs="+", default=["species/base", "tasks/markov_clade"])
+    add("--pretraining", nargs="+", default=[], metavar="CONFIG", help="of a model to begin with")
     add("--device", default="auto", help="of the test")
     add("--max-bases", type=int, default=1 << 20, help="at a time in the test")
     add("--jobs", type=int, default=5, help="processes that encode, or compute the optimum")

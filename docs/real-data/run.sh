@@ -8,6 +8,7 @@
 #        docs/real-data/run.sh human_evaluate OUT [OPTION...]
 #        docs/real-data/run.sh apes_sets|apes_audit|apes_kmers OUT
 #        docs/real-data/run.sh apes_train OUT RUN [OPTION...]
+#        docs/real-data/run.sh apes_language|apes_discriminant OUT [OPTION...]
 #        docs/real-data/run.sh apes_evaluate OUT RUN [OPTION...]
 # GENOMAMBA_REAL_DATA names the folder that holds great_apes/ and distant_species/; what follows a
 # ..._sets needs only what that has written. GENOMAMBA names the command.
@@ -18,7 +19,8 @@ out=${2:?output folder}
 shift 2
 case $set_name in
   distant_audit | distant_kmers | distant_train | distant_evaluate | distant_compare) ;;
-  human_train | human_evaluate | apes_audit | apes_kmers | apes_train | apes_evaluate) ;;
+  human_train | human_evaluate | apes_audit | apes_kmers | apes_train) ;;
+  apes_language | apes_discriminant | apes_evaluate) ;;
   *)
     apes=${GENOMAMBA_REAL_DATA:?the folder with great_apes/ and distant_species/}/great_apes
     distant=$GENOMAMBA_REAL_DATA/distant_species
@@ -300,10 +302,25 @@ apes_train() { # RUN [OPTION...]: checkpoints in OUT/apes.RUN
     --data.valid_manifest "$out/apes/valid-262144.parquet" "$@"
 }
 
-apes_evaluate() { # RUN [OPTION...]: the best checkpoint at every length, and less each baseline
-  local name=$1
+apes_language() { # [OPTION...]: a language model of all four, in OUT/apes.language
+  "$genomamba" fit --config pretraining/base --config model/1.4m \
+    --config recipes/apes_chr1/language --run "$out/apes.language" \
+    --data.species_set "$out/apes.tsv" --data.splits "$out/apes.splits.tsv" "$@"
+}
+
+apes_discriminant() { # [OPTION...]: by that model's errors, in OUT/apes.discriminant
+  "$genomamba" fit --config species/discriminant --config model/1.4m \
+    --config recipes/apes_chr1/discriminant --run "$out/apes.discriminant" \
+    --model.init_args.pretrained "$out/apes.language/checkpoints/last.ckpt" \
+    --data.species_set "$out/apes.tsv" --data.splits "$out/apes.splits.tsv" "$@"
+}
+
+apes_evaluate() { # RUN [OPTION...]: the best or only checkpoint at every length, and less each baseline
+  local name=$1 checkpoint
   shift
-  "$genomamba" evaluate --checkpoint "$out/apes.$name/checkpoints/best.ckpt" \
+  checkpoint=$out/apes.$name/checkpoints/best.ckpt
+  [[ -e $checkpoint ]] || checkpoint=$out/apes.$name/checkpoints/last.ckpt
+  "$genomamba" evaluate --checkpoint "$checkpoint" \
     --species-set "$out/apes.tsv" --manifest "$out/apes"/test-*.parquet --locus 262144 \
     --output "$out/apes.$name.test.html" --predictions "$out/apes.$name.predictions.parquet" "$@"
   less_kmers "apes.$name" apes 3 4 5 6
@@ -312,7 +329,8 @@ apes_evaluate() { # RUN [OPTION...]: the best checkpoint at every length, and le
 case $set_name in
   mito | chr1 | audit | distant_sets | human_sets | apes_sets) "$set_name" ;;
   distant_audit | distant_kmers | distant_train | distant_evaluate | distant_compare | \
-    human_train | human_evaluate | apes_audit | apes_kmers | apes_train | apes_evaluate)
+    human_train | human_evaluate | apes_audit | apes_kmers | apes_train | apes_language | \
+    apes_discriminant | apes_evaluate)
     "$set_name" "$@"
     ;;
   *) echo "unknown run $set_name; see the first lines of $0" >&2 && exit 2 ;;

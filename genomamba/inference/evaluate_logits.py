@@ -108,13 +108,14 @@ def prefix_logits(
     tokens = torch.from_numpy(codes & BASE_BITS).to(device)
     state: MambaState | None = None
     pooled: Tensor | None = None  # sum over the positions so far, or the last one
-    logits = []
-
-    def part(hidden: Tensor, _: slice) -> Tensor:
-        return head.part(hidden)
-
+    logits, add = [], model.adding()
     for begin, end in _pieces(stops, max(1, max_bases // len(codes))):
-        for found, after in model.backbone.map_segments(tokens[:, begin:end], part, state=state):
+        piece = tokens[:, begin:end]
+
+        def part(hidden: Tensor, at: slice, piece: Tensor = piece) -> Tensor:
+            return add(hidden, piece[:, at])
+
+        for found, after in model.backbone.map_segments(piece, part, state=state):
             added = found.double()  # a sum over a million bases must not lose its last terms
             pooled = added if pooled is None or head.pooling == "last" else pooled + added
             state = after

@@ -5,6 +5,7 @@ Memory depends on the piece, not on the record; the result is the unsplit pass's
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -15,11 +16,13 @@ from torch import Tensor
 from genomamba.inference.budget import Budget
 from genomamba.inference.classifier import LogProbabilities, WindowClassifier
 from genomamba.models.state import MambaState
+from genomamba.models.wholes import Adding
 from genomamba_data_prep.codes import BASE_BITS, Codes, N
 
 
 class _Advance(NamedTuple):
     state: MambaState
+    add: Adding
     parts: list[Tensor]  # (1, features) of each stretch
 
 
@@ -43,6 +46,7 @@ class Stream:
         self._length, self._step = length, step or length
         self._position = 0
         self._state: MambaState | None = None
+        self._add: Adding | None = None
         self._pooled: Tensor | None = None  # (1, features): sum of all positions, or the last one
         self._logits: list[Tensor] = []
         self.n_counts: npt.NDArray[np.int64] = np.zeros(-(-length // self._step), np.int64)
@@ -73,24 +77,24 @@ class Stream:
         """What the next bases give; changes nothing, so that it can be tried again."""
         model = self._classifier.model
         bounds = [stop - self._position for stop in self._stops(len(codes))]
+        tokens, add = self._classifier.tokens(codes)[None], model.adding(self._add)
 
         def parts(hidden: Tensor, _: slice) -> list[Tensor]:
-            starts = [0, *bounds[:-1]]
-            return [model.head.part(hidden[:, a:b]) for a, b in zip(starts, bounds, strict=True)]
+            stretches = pairwise([0, *bounds])
+            return [add(hidden[:, a:b], tokens[:, a:b]) for a, b in stretches]
 
-        tokens = self._classifier.tokens(codes)[None]
         [(found, state)] = model.backbone.map_segments(tokens, parts, state=self._state)
-        return _Advance(state, found)
+        return _Advance(state, add, found)
 
     @torch.inference_mode()
     def _take(self, codes: Codes, advance: _Advance) -> None:
-        head, self._state = self._classifier.model.head, advance.state
+        head, self._state, self._add = self._classifier.model.head, advance.state, advance.add
         is_n = (codes & BASE_BITS) == N
         begin = self._position
         for stop, part in zip(self._stops(len(codes)), advance.parts, strict=True):
             # In float64: a sum over a chromosome must not lose its last terms.
             part = part.double()
-            if self._pooled is not None and head.pooling == "mean":
+            if self._pooled is not None and head.pooling != "last":
                 part = part + self._pooled
             self._pooled = part
             counted = is_n[self._position - begin : stop - begin]

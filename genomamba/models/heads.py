@@ -80,12 +80,13 @@ class ClassificationHead(nn.Module):
     Args:
         config: gives d_model.
         n_classes: number of classes (C).
-        pooling: "mean" over a sequence's positions, or its "last" position.
+        pooling: "mean" over a sequence's positions, its "last" position, or "errors".
         lengths: of the rungs in bases, each a multiple of the one before; none is a single rung for
             all lengths. Mean pooling only.
 
     Raises:
-        ValueError: fewer than two classes, an unknown pooling, or lengths that are no rungs.
+        ValueError: fewer than two classes, an unknown pooling, lengths that are no rungs, or
+            pooling "errors" without tied embeddings, whose rows predict tokens.
     """
 
     expansion = 2  # features / d_model
@@ -115,6 +116,10 @@ class ClassificationHead(nn.Module):
         self.n_classes = n_classes
         features, rungs = self.expansion * config.d_model, max(1, len(self.lengths))
         self.gate_proj = nn.Linear(config.d_model, 2 * features, bias=False)
+        if pooling == "errors":
+            if not config.tie_embeddings:
+                raise ValueError('tie_embeddings: expected true with pooling "errors", got false')
+            features *= config.vocab_size - 1
         self.out_proj = nn.Linear(features, rungs * n_classes)
         nn.init.zeros_(self.out_proj.weight)
         nn.init.zeros_(self.out_proj.bias)
@@ -125,7 +130,7 @@ class ClassificationHead(nn.Module):
         self.register_buffer("batches", torch.zeros(of_rungs, dtype=torch.int64))
 
     def forward(self, hidden: Tensor, seq_idx: Tensor | None = None) -> Tensor:
-        """Logits of each sequence.
+        """Logits of each sequence; not with pooling "errors", which needs the tokens, too.
 
         Args:
             hidden: (B, L, d_model).
@@ -144,11 +149,12 @@ class ClassificationHead(nn.Module):
             (P, features) for the P sequences that the segment meets, in at least float32.
         """
         if self.pooling == "mean":
-            return sums(self._features(hidden), seq_idx)
-        features = self._features(last(hidden, seq_idx))
+            return sums(self.features(hidden), seq_idx)
+        features = self.features(last(hidden, seq_idx))
         return features.to(torch.promote_types(features.dtype, torch.float32))
 
-    def _features(self, hidden: Tensor) -> Tensor:
+    def features(self, hidden: Tensor) -> Tensor:
+        """(B, L, d_model) -> (B, L, expansion d_model)."""
         a, g = self.gate_proj(hidden).chunk(2, dim=-1)
         return functional.silu(a) * g
 
@@ -190,7 +196,7 @@ class ClassificationHead(nn.Module):
             self._update(pooled.detach(), lengths, mean, var, length, self.batches[at])
             mean = mean.lerp(pooled.mean(0).to(mean), len(pooled) / (len(pooled) + self.lagging))
         z = (pooled - mean) / (var + self.eps).sqrt()
-        if self.pooling == "mean":
+        if self.pooling != "last":
             z = z * (lengths / length)[:, None]
         z = z.to(self.out_proj.weight.dtype)
         if rung is None:

@@ -15,7 +15,7 @@ from torch.distributed import ProcessGroup
 
 from genomamba.models.sequence_parallel import sum_over_ranks
 
-Pooling = Literal["mean", "last"]
+Pooling = Literal["mean", "last", "errors"]  # the last: prediction_errors.py
 
 
 def sums(features: Tensor, seq_idx: Tensor | None) -> Tensor:
@@ -51,7 +51,7 @@ def join(
 
     Args:
         parts: positions of a segment and ``sums`` or ``last`` (P, F) of it; in order.
-        pooling: "mean" of the sums, or the "last" part's.
+        pooling: the "last" part's, or else the mean of the sums.
         shape: (B, L) of all segments together.
         seq_idx: (B, L), or None for one sequence a row.
         group: whose ranks have the parts, each its own.
@@ -80,7 +80,7 @@ def join(
         pooled = pooled.clone()
         pooled[rows] = before + part
     pooled = sum_over_ranks(pooled, group)
-    return (pooled / lengths[:, None] if pooling == "mean" else pooled), lengths
+    return (pooled if pooling == "last" else pooled / lengths[:, None]), lengths
 
 
 def sequence_lengths(seq_idx: Tensor) -> list[int]:

@@ -11,9 +11,12 @@ from torch import Tensor, nn
 from genomamba.models.backbone import MambaBackbone
 from genomamba.models.config import MambaConfig
 from genomamba.models.heads import ClassificationHead, NextTokenHead, Pooling
+from genomamba.models.prediction_errors import ErrorSums
 from genomamba.models.sequence_parallel import sum_over_ranks
 from genomamba.models.state import MambaState
 from genomamba_kernels import next_token_loss
+
+Adding = Callable[..., Tensor]  # (hidden, tokens, seq_idx=None) -> (P, features)
 
 
 class MambaForPretraining(nn.Module):
@@ -151,12 +154,47 @@ class MambaForClassification(nn.Module):
             (number of sequences, n_classes), row after row and in order along each row. All of them
             on all ranks of a ``sequence_group``.
         """
-
-        def part(hidden: Tensor, at: slice) -> tuple[slice, Tensor]:
-            return at, self.head.part(hidden, None if seq_idx is None else seq_idx[:, at])
-
-        parts = [part for part, _ in self.backbone.map_segments(tokens, part, seq_idx=seq_idx)]
+        parts = self.parts(tokens, seq_idx)
         return self.head.classify(parts, tokens.shape, seq_idx, self.backbone.sequence_group)
+
+    def parts(self, tokens: Tensor, seq_idx: Tensor | None = None) -> list[tuple[slice, Tensor]]:
+        """Positions of each stretch and what it adds to the sequences' vectors, for ``join``.
+
+        Arguments as ``forward``.
+
+        Raises:
+            ValueError: pooling "errors" with a ``sequence_group``, whose ranks do not know what
+                comes before their positions.
+        """
+        part = self.adding()
+
+        def at_positions(hidden: Tensor, at: slice) -> tuple[slice, Tensor]:
+            owners = None if seq_idx is None else seq_idx[:, at]
+            return at, part(hidden, tokens[:, at], owners)
+
+        stretches = self.backbone.map_segments(tokens, at_positions, seq_idx=seq_idx)
+        return [found for found, _ in stretches]
+
+    def adding(self, before: Adding | None = None) -> Adding:
+        """What turns a stretch's hidden vectors, tokens and seq_idx into what it adds to ``join``.
+
+        Args:
+            before: what this returned for the stretches before, where rows go on in another call;
+                it is not changed.
+
+        Raises:
+            ValueError: as ``parts``.
+        """
+        if self.head.pooling != "errors":
+            return self._gated
+        if self.backbone.sequence_group is not None:
+            raise ValueError('sequence_group: expected none with pooling "errors", got one')
+        rows = self.backbone.embedding.weight[: self.config.vocab_size]
+        last = before.last if isinstance(before, ErrorSums) else None
+        return ErrorSums(rows, self.head.features, last)
+
+    def _gated(self, hidden: Tensor, _: Tensor, seq_idx: Tensor | None = None) -> Tensor:
+        return self.head.part(hidden, seq_idx)
 
     def readouts(self, tokens: Tensor, restart: int) -> dict[int, Tensor]:
         """Logits of all pieces of the rungs' lengths that divide L, from ``restart``, in one pass.
@@ -174,7 +212,9 @@ class MambaForClassification(nn.Module):
         """
         length = tokens.shape[1]
         rows = tokens.reshape(-1, restart)
-        parts = [part for part, _ in self.backbone.map_segments(rows, self._part)]
+        part = self.adding()
+        stretches = self.backbone.map_segments(rows, lambda hidden, at: part(hidden, rows[:, at]))
+        parts = [found for found, _ in stretches]
         means = torch.stack(parts).sum(0) / restart
         found = {}
         for rung, at in enumerate(self.head.lengths):
@@ -182,6 +222,3 @@ class MambaForClassification(nn.Module):
                 pooled = means.unflatten(0, (-1, at // restart)).mean(1)
                 found[at] = self.head.readout(pooled, rung)
         return found
-
-    def _part(self, hidden: Tensor, _: slice) -> Tensor:
-        return self.head.part(hidden)

@@ -43,7 +43,8 @@ class ClassificationTask(Task):
     Args:
         backbone: the network's shape.
         optimizer: how it learns.
-        pooling: "mean" over a sequence's positions, or its "last" position.
+        pooling: "mean" over a sequence's positions, or its "last" position ("errors" is for
+            `genomamba.training.discriminant`).
         pretrained: a checkpoint whose backbone the training starts from.
         readout_lengths: bases at which windows are judged, each length by a linear map of its own
             (`genomamba.models.heads.ClassificationHead`), each a multiple of the one before; none
@@ -69,6 +70,8 @@ class ClassificationTask(Task):
         readout_lengths: tuple[int, ...] = (),
     ) -> None:
         super().__init__(backbone, optimizer, pretrained)
+        if pooling == "errors":
+            raise ValueError('pooling: "errors" is fitted, not trained: use DiscriminantTask')
         self.pooling: Pooling = pooling
         self.readout_lengths = check_rungs(readout_lengths, pooling)
         self.classes: tuple[str, ...] = ()

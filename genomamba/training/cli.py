@@ -27,6 +27,7 @@ from genomamba.data import datamodule as _data  # noqa: F401, its classes become
 from genomamba.data import known_answers_datamodule as _known  # noqa: F401
 from genomamba.data.loader import end_processes, process_death
 from genomamba.training import classification as _c  # noqa: F401
+from genomamba.training import discriminant as _d  # noqa: F401
 from genomamba.training import known_answers as _k  # noqa: F401
 from genomamba.training import pretraining as _p  # noqa: F401
 from genomamba.training.checkpoint import read_checkpoint

@@ -79,6 +79,8 @@ def _export_hf(folder: Path, weights: dict[str, torch.Tensor], record: Any) -> N
     _check_mamba(config)
     if record.get("readout_lengths"):
         raise ValueError("it judges each of several lengths by a map of its own, expected one map")
+    if record.get("pooling") == "errors":
+        raise ValueError("it pools errors of prediction, expected hidden vectors")
     model, classifier = huggingface.weights_out(weights, config, task)
     save_file(model, folder / WEIGHTS, metadata={"format": "pt"})
     dtype = str(weights["backbone.embedding.weight"].dtype).removeprefix("torch.")
