@@ -102,8 +102,9 @@ class MambaForPretraining(nn.Module):
         def part(hidden: Tensor, at: slice) -> tuple[Tensor, Tensor, slice, Tensor]:
             ahead = slice(at.start + 1, at.stop + 1)  # ends with the row, one earlier than hidden
             targets = tokens[:, ahead].to(hidden.device, non_blocking=True)
-            weight = torch.ones_like(targets, dtype=torch.bool)
-            if importance is not None:
+            if importance is None:
+                weight = torch.ones_like(targets, dtype=torch.bool)
+            else:
                 weight = importance[:, ahead].to(hidden.device, non_blocking=True)
             if seq_idx is not None:
                 here = seq_idx[:, at.start : at.start + targets.shape[1]]

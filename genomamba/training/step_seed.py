@@ -30,4 +30,18 @@ class StepSeed(Callback):
         seed = int(sequence.generate_state(1)[0])
         random.seed(seed)
         np.random.seed(seed)  # noqa: NPY002, libraries draw from it
+        seed_torch(seed, trainer.strategy.root_device)
+
+
+def seed_torch(seed: int, device: torch.device) -> None:
+    """`torch.manual_seed` for a process that draws on the CPU and a kind of device.
+
+    That looks at every kind there may be, which takes the host most of a millisecond.
+    """
+    if device.type not in ("cpu", "cuda"):
         torch.manual_seed(seed)
+        return
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        for generator in torch.cuda.default_generators:
+            generator.manual_seed(seed)

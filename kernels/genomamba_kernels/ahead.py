@@ -25,6 +25,8 @@ from torch import Tensor
 from genomamba_kernels.sharing import Share
 
 PATIENCE = 2.0  # seconds
+MOST = 4096  # entries of the next
+_seen: set[Any] = set()  # arguments whose rehearsal need not be thought of again
 _rehearsed: set[Any] = set()
 _asked: set[Any] = set()  # what has been given to a thread, so that no two compile the same
 _pending: dict[Any, list[Future[None]]] = {}  # by kernel
@@ -48,6 +50,18 @@ def rehearse(function: type[torch.autograd.Function], arguments: Sequence[Any]) 
     """
     if not torch.is_grad_enabled():
         return
+    # Before the key without the lengths, which takes longer to make.
+    seen = (
+        function,
+        *[(x.dtype, x.shape, x.requires_grad) if isinstance(x, Tensor) else x for x in arguments],
+    )
+    if seen in _seen:
+        return
+    if any(isinstance(x, Share) for x in arguments):
+        return
+    if len(_seen) >= MOST:
+        _seen.clear()
+    _seen.add(seen)
     needs = tuple(isinstance(x, Tensor) and x.requires_grad for x in arguments)
     if not any(needs):
         return
@@ -56,7 +70,7 @@ def rehearse(function: type[torch.autograd.Function], arguments: Sequence[Any]) 
         return
     _rehearsed.add(key)
     tensors = [x for x in arguments if isinstance(x, Tensor)]
-    if all(x.is_cuda for x in tensors) and not any(isinstance(x, Share) for x in arguments):
+    if all(x.is_cuda for x in tensors):
         run_without_memory(function, arguments, needs)
 
 

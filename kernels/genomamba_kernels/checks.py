@@ -26,17 +26,22 @@ def check_tensor(
     """
     if not isinstance(value, Tensor):
         raise ValueError(f"{name}: expected a tensor of shape {shape}, got {type(value).__name__}")
-    matches = len(value.shape) == len(sizes) and all(
-        got == want or (want == -1 and got > 0)
-        for got, want in zip(value.shape, sizes, strict=True)
-    )
-    if not matches:
+    if value.shape != sizes and not _fits(value.shape, sizes):
         wanted = ", ".join("any" if size == -1 else str(size) for size in sizes)
         raise ValueError(f"{name}: expected shape {shape} = ({wanted}), got {tuple(value.shape)}")
     if value.dtype not in DATA_DTYPES:
         raise ValueError(f"{name}: expected a floating-point dtype, got {value.dtype}")
     if like is not None and value.device != like.device:
         raise ValueError(f"{name}: expected device {like.device}, got {value.device}")
+
+
+def _fits(shape: tuple[int, ...], sizes: tuple[int, ...]) -> bool:
+    if len(shape) != len(sizes):
+        return False
+    for got, want in zip(shape, sizes, strict=True):
+        if got != want and not (want == -1 and got > 0):
+            return False
+    return True
 
 
 def check_accumulate_dtype(name: str, value: Tensor, data: Tensor) -> None:

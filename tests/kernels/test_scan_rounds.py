@@ -9,9 +9,9 @@ pytest.importorskip("triton")
 
 from genomamba_kernels.selective_scan import (
     triton_autograd,
-    triton_launch,
     triton_plan,
     triton_rounds,
+    triton_work,
 )
 from genomamba_kernels.selective_scan.triton_plan import (
     DEFAULT_PLAN,
@@ -90,7 +90,7 @@ def test_rounds_change_no_bit(
         counts.append(len(rounds))
         return rounds
 
-    monkeypatch.setattr(triton_launch, "cut_rounds", counted)
+    monkeypatch.setattr(triton_work, "cut_rounds", counted)
     whole = {name: tensor.cpu() for name, tensor in case.run("triton").items()}
     monkeypatch.setattr(triton_rounds, "most_numbers", lambda u: room)
     pieces = {name: tensor.cpu() for name, tensor in case.run("triton").items()}

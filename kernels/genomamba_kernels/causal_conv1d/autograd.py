@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from genomamba_kernels.autocasting import NoAutocast
 from genomamba_kernels.causal_conv1d.blocked_backward import blocked_backward
 from genomamba_kernels.causal_conv1d.blocked_forward import blocked_forward
 from genomamba_kernels.causal_conv1d.inputs import ConvInputs
@@ -34,7 +35,7 @@ class BlockedConv(torch.autograd.Function):
         inputs = ConvInputs(*ctx.saved_tensors)._replace(activation=ctx.activation)
         if grad_y is None:
             grad_y = torch.zeros_like(inputs.x)
-        with torch.autocast(inputs.x.device.type, enabled=False):
+        with NoAutocast(inputs.x.device.type):
             grads = blocked_backward(inputs, grad_y, grad_final_state)
         return (
             grads.x,

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
+from genomamba_kernels.autocasting import NoAutocast
 from genomamba_kernels.backends import check_triton, resolve_backend
 from genomamba_kernels.causal_conv1d.autograd import causal_conv1d_torch
 from genomamba_kernels.causal_conv1d.inputs import ConvInputs
@@ -75,7 +75,7 @@ def causal_conv1d(
     if seq_idx is not None:
         check_seq_idx(seq_idx, batch, length, x)
 
-    with torch.autocast(x.device.type, enabled=False):
+    with NoAutocast(x.device.type):
         inputs = ConvInputs(x, weight, bias, activation, initial_state, seq_idx)
         y, final_state = _choose(backend, x)(inputs)
     return (y, final_state) if return_final_state else y

@@ -16,7 +16,7 @@ from torch import Tensor
 from genomamba_kernels.ahead import real_device
 from genomamba_kernels.causal_conv1d.inputs import ConvInputs
 from genomamba_kernels.causal_conv1d.triton_kernels import backward_kernel, forward_kernel
-from genomamba_kernels.launching import launch
+from genomamba_kernels.launching import Launch, remember
 from genomamba_kernels.packing import window_owners
 
 WIDTHS = (32, 64, 128)  # channels a program; of 128 a lane reads 8 bytes of a half type
@@ -47,42 +47,64 @@ def _cut(x: Tensor, length: int) -> tuple[int, int, int]:
     return width, run, _ceil_div(length, run)
 
 
-def _arguments(inputs: ConvInputs) -> dict[str, Any]:
-    """What both kernels take."""
-    x, weight, bias, activation, state, seq_idx = inputs
-    return {
-        "x_ptr": x,
-        "weight_ptr": weight,
-        "bias_ptr": bias,
-        "state_ptr": state,
-        "seq_ptr": seq_idx,
+class Work(NamedTuple):
+    """A direction's launch, for inputs of some shapes and strides."""
+
+    launch: Launch
+    programs: int
+    along: int  # programs along the length
+
+
+_work: dict[Any, Work] = {}
+
+
+def _work_of(inputs: ConvInputs, *others: Tensor) -> Work:
+    """Forward's with y given, backward's with the gradients at y and x."""
+    x, silu = inputs.x, inputs.activation is not None
+    multiprocessors = _multiprocessors(real_device(x))
+    strides = [other.stride() for other in others]
+    key = (x.shape, x.stride(), inputs.weight.shape[1], silu, multiprocessors, *strides)
+    return remember(_work, key, lambda: _plan(inputs, *others))
+
+
+def _plan(inputs: ConvInputs, *others: Tensor) -> Work:
+    x, past = inputs.x, inputs.weight.shape[1] - 1
+    batch, length, channels = x.shape
+    backward = len(others) > 1
+    width, run, along = _cut(x, length + past if backward else length)
+    sizes = {
         "x_row": x.stride(0),
         "X_STEP": x.stride(1),
-        "L": x.shape[1],
-        "D": x.shape[2],
-        "E": weight.shape[1] - 1,
-        "SILU": activation is not None,
+        "L": length,
+        "D": channels,
+        "E": past,
+        "SILU": inputs.activation is not None,
+        "run": run,
+        "T": BACKWARD_TILE if backward else FORWARD_TILE,
+        "W": width,
+    }
+    for name, other in zip(("grad_y", "grad_x") if backward else ("y",), others, strict=True):
+        sizes |= {f"{name}_row": other.stride(0), f"{name.upper()}_STEP": other.stride(1)}
+    launch = Launch(backward_kernel if backward else forward_kernel, OPTIONS, **sizes)
+    return Work(launch, batch * along * _ceil_div(channels, width), along)
+
+
+def _tensors(inputs: ConvInputs) -> dict[str, Tensor | None]:
+    """What both kernels take."""
+    return {
+        "x_ptr": inputs.x,
+        "weight_ptr": inputs.weight,
+        "bias_ptr": inputs.bias,
+        "state_ptr": inputs.initial_state,
+        "seq_ptr": inputs.seq_idx,
     }
 
 
 def conv_forward(inputs: ConvInputs) -> Tensor:
     """y (B, L, D). Channels of x are contiguous, its other strides any; the rest is contiguous."""
-    x = inputs.x
-    batch, length, channels = x.shape
-    y = torch.empty_like(x, memory_format=torch.contiguous_format)
-    width, run, programs = _cut(x, length)
-    launch(
-        forward_kernel,
-        batch * programs * _ceil_div(channels, width),
-        OPTIONS,
-        y_ptr=y,
-        y_row=y.stride(0),
-        Y_STEP=y.stride(1),
-        run=run,
-        T=FORWARD_TILE,
-        W=width,
-        **_arguments(inputs),
-    )
+    y = torch.empty_like(inputs.x, memory_format=torch.contiguous_format)
+    work = _work_of(inputs, y)
+    work.launch(work.programs, y_ptr=y, **_tensors(inputs))
     return y
 
 
@@ -102,32 +124,23 @@ def conv_backward(
     grad_x: Tensor | None = None,
 ) -> Gradients:
     """grad_x is written to if it is given, and may have any strides but that of the channels."""
-    x, past = inputs.x, inputs.weight.shape[1] - 1
-    batch, length, channels = x.shape
+    x = inputs.x
     if grad_x is None:
         grad_x = torch.empty_like(x, memory_format=torch.contiguous_format)
     grad_state = None
     if inputs.initial_state is not None:
         grad_state = torch.empty_like(inputs.initial_state)
-    width, run, programs = _cut(x, length + past)
-    parts = x.new_empty(batch, programs, past + 2, channels, dtype=torch.float32)
-    launch(
-        backward_kernel,
-        batch * programs * _ceil_div(channels, width),
-        OPTIONS,
+    work = _work_of(inputs, grad_y, grad_x)
+    channels, taps = inputs.weight.shape
+    parts = x.new_empty((len(x), work.along, taps + 1, channels), dtype=torch.float32)
+    work.launch(
+        work.programs,
         grad_y_ptr=grad_y,
         grad_final_ptr=grad_final_state,
         grad_x_ptr=grad_x,
         grad_state_ptr=grad_state,
         parts_ptr=parts,
-        grad_y_row=grad_y.stride(0),
-        GRAD_Y_STEP=grad_y.stride(1),
-        grad_x_row=grad_x.stride(0),
-        GRAD_X_STEP=grad_x.stride(1),
-        run=run,
-        T=BACKWARD_TILE,
-        W=width,
-        **_arguments(inputs),
+        **_tensors(inputs),
     )
     sums = parts.sum((0, 1))
     return Gradients(grad_x, sums[:-1].T, sums[-1], grad_state)
@@ -137,11 +150,13 @@ def final_state(inputs: ConvInputs) -> Tensor:
     """(B, d_conv - 1, D): the last inputs, zero where another sequence than the last has them."""
     x, past = inputs.x, inputs.weight.shape[1] - 1
     length = x.shape[1]
-    before = x.new_zeros(x.shape[0], past, x.shape[2])
-    if inputs.initial_state is not None:
-        before = inputs.initial_state.to(x.dtype)
-    state = torch.cat([before, x[:, max(0, length - past) :]], dim=1)
-    state = state[:, state.shape[1] - past :]
+    if length >= past:
+        state = x[:, length - past :].clone(memory_format=torch.contiguous_format)
+    else:
+        before = x.new_zeros(x.shape[0], past, x.shape[2])
+        if inputs.initial_state is not None:
+            before = inputs.initial_state.to(x.dtype)
+        state = torch.cat([before[:, length:], x], dim=1)
     if inputs.seq_idx is None:
         return state
     owners = window_owners(inputs.seq_idx, past)[:, length:]

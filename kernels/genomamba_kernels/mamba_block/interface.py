@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from genomamba_kernels.autocasting import NoAutocast
 from genomamba_kernels.backends import check_triton, resolve_backend
 from genomamba_kernels.checks import check_tensor
 from genomamba_kernels.mamba_block.composed import mamba_block_composed
@@ -105,7 +106,7 @@ def mamba_block(
         share,
     )
     check_inner(inner, stream, channels)
-    with torch.autocast(stream.device.type, enabled=False):
+    with NoAutocast(stream.device.type):
         out, *final_state = _run(outer, inner, backend)
     return (out, (final_state[0], final_state[1])) if return_final_state else out
 

@@ -7,13 +7,14 @@ scan's two passes, and frees them before the next piece.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from genomamba_kernels.ahead import real_device, rehearse
+from genomamba_kernels.autocasting import NoAutocast
 from genomamba_kernels.mamba_block.inputs import OuterInputs
 from genomamba_kernels.mamba_inner.inputs import InnerInputs
 from genomamba_kernels.mamba_inner.triton_autograd import (
@@ -23,8 +24,9 @@ from genomamba_kernels.mamba_inner.triton_autograd import (
     kernel_inputs,
     of_piece,
 )
-from genomamba_kernels.mamba_inner.triton_pieces import Piece, cross, cut, rows_of
+from genomamba_kernels.mamba_inner.triton_pieces import Piece, cross, cut, join, rows_of
 from genomamba_kernels.mamba_inner.triton_steps import (
+    INNER,
     Sums,
     backward,
     pass_conv_state,
@@ -36,36 +38,7 @@ from genomamba_kernels.rms_norm import triton_norm
 from genomamba_kernels.selective_scan.plan_choice import choose_plan, recomputed
 from genomamba_kernels.selective_scan.triton_plan import Plan
 
-
-class OuterSums(NamedTuple):
-    """Gradients of the outer parameters, float32, to which every piece adds its part."""
-
-    norm_weight: Tensor
-    in_proj_weight: Tensor
-    in_proj_bias: Tensor | None
-    out_proj_weight: Tensor
-    out_proj_bias: Tensor | None
-
-    @classmethod
-    def zeros(cls, outer: OuterInputs) -> OuterSums:
-        def zeros(parameter: Tensor) -> Tensor:
-            return torch.zeros_like(parameter, dtype=torch.float32)
-
-        in_bias, out_bias = outer.in_proj_bias, outer.out_proj_bias
-        return cls(
-            zeros(outer.norm_weight),
-            zeros(outer.in_proj_weight),
-            None if in_bias is None else zeros(in_bias),
-            zeros(outer.out_proj_weight),
-            None if out_bias is None else zeros(out_bias),
-        )
-
-    def like(self, outer: OuterInputs) -> tuple[Tensor | None, ...]:
-        """In the dtypes of the parameters; None for those that are absent."""
-        return tuple(
-            None if total is None else total.to(getattr(outer, name).dtype)
-            for name, total in self._asdict().items()
-        )
+OUTER = ("norm_weight", "in_proj_weight", "in_proj_bias", "out_proj_weight", "out_proj_bias")
 
 
 def entrance(outer: OuterInputs, piece: Piece) -> tuple[Tensor, Tensor]:
@@ -123,7 +96,7 @@ class TritonBlock(torch.autograd.Function):
         if save:
             ctx.save_for_backward(*outer[:-2], *inner[:COUNT], *kept)
         conv_states, scan_states = zip(*final, strict=True)
-        return out, torch.cat(conv_states), torch.cat(scan_states)
+        return out, join(conv_states), join(scan_states)
 
     @staticmethod
     @once_differentiable
@@ -139,11 +112,10 @@ class TritonBlock(torch.autograd.Function):
             grad_out = torch.zeros_like(outer.stream)
         grad_out = grad_out.contiguous()
         grad_stream = torch.empty_like(outer.stream)
-        outer_sums = OuterSums.zeros(outer)
-        sums, grad_initial = Sums.zeros(inner), []
+        sums, grad_initial = Sums(), []
         batch, length = outer.stream.shape[:2]
         pieces = cut(batch, length, inner.A.shape[0], in_one=inner.share is not None)
-        with torch.autocast(real_device(grad_out).type, enabled=False):
+        with NoAutocast(real_device(grad_out).type):
             for row in reversed(pieces):
                 grad_states = rows_of(contiguous(grad_final), row[0].rows)
                 for piece in reversed(row):
@@ -158,7 +130,6 @@ class TritonBlock(torch.autograd.Function):
                         piece.of(grad_out),
                         grad_states,
                         piece.of(grad_stream),
-                        outer_sums,
                         sums,
                         ctx.plan,
                     )
@@ -166,11 +137,11 @@ class TritonBlock(torch.autograd.Function):
                 grad_initial.append(grad_states)
         return (
             grad_stream,
-            *outer_sums.like(outer),
+            *sums.like(outer, OUTER),
             None,  # eps
             None,  # projection_dtype
             None,  # xz
-            *sums.like(inner),
+            *sums.like(inner, INNER),
             *initial_gradients(inner, grad_initial),
             None,  # seq_idx
             None,  # projection_dtype
@@ -187,7 +158,6 @@ def backward_piece(
     grad_out: Tensor,
     grad_states: tuple[Tensor | None, ...],
     grad_stream: Tensor,
-    outer_sums: OuterSums,
     sums: Sums,
     plan: Plan,
 ) -> tuple[Tensor | None, ...]:
@@ -200,9 +170,10 @@ def backward_piece(
     assert result.saved is not None
 
     grad_branch = grad_out.flatten(0, 1).to(dtype)
-    outer_sums.out_proj_weight.add_(product(grad_branch.T, result.y.flatten(0, 1).to(dtype)))
-    if outer_sums.out_proj_bias is not None:
-        outer_sums.out_proj_bias.add_(grad_branch.sum(0, dtype=torch.float32))
+    sums.add(
+        out_proj_weight=product(grad_branch.T, result.y.flatten(0, 1).to(dtype)),
+        out_proj_bias=bias_gradient(outer.out_proj_bias, grad_branch),
+    )
     saved = result.saved
     del result  # its y is not needed any more
     grad_y = (grad_branch @ outer.out_proj_weight.to(dtype)).view(*xz.shape[:2], -1)
@@ -211,17 +182,22 @@ def backward_piece(
     grad_states = backward(part, prepared, saved, grad_y, grad_states, grad_xz, sums)
     del prepared, saved, part, xz, grad_y
     grad_xz = grad_xz.flatten(0, 1)
-    outer_sums.in_proj_weight.add_(product(grad_xz.T, normed))
-    if outer_sums.in_proj_bias is not None:
-        outer_sums.in_proj_bias.add_(grad_xz.sum(0, dtype=torch.float32))
+    sums.add(
+        in_proj_weight=product(grad_xz.T, normed),
+        in_proj_bias=bias_gradient(outer.in_proj_bias, grad_xz),
+    )
     grad_normed = grad_xz @ outer.in_proj_weight.to(dtype)
     stream = piece.of(outer.stream)
     _, grad, grad_weight = triton_norm.backward(
         stream, outer.norm_weight, outer.eps, grad_normed.view_as(stream), grad_out, stream.dtype
     )
     grad_stream.copy_(grad)
-    outer_sums.norm_weight.add_(grad_weight)
+    sums.add(norm_weight=grad_weight.float())
     return grad_states
+
+
+def bias_gradient(bias: Tensor | None, grad: Tensor) -> Tensor | None:
+    return None if bias is None else grad.sum(0, dtype=torch.float32)
 
 
 def mamba_block_triton(outer: OuterInputs, inner: InnerInputs) -> tuple[Tensor, Tensor, Tensor]:

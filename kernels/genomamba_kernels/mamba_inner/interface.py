@@ -6,9 +6,9 @@ the step size (dt_rank).
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
+from genomamba_kernels.autocasting import NoAutocast
 from genomamba_kernels.backends import check_triton, resolve_backend
 from genomamba_kernels.checks import (
     check_accumulate_dtype,
@@ -96,7 +96,7 @@ def mamba_inner(
         share,
     )
     check_inner(inputs, xz, xz.shape[2] // 2)
-    with torch.autocast(xz.device.type, enabled=False):
+    with NoAutocast(xz.device.type):
         y, *final_state = _run(inputs, backend)
     return (y, (final_state[0], final_state[1])) if return_final_state else y
 

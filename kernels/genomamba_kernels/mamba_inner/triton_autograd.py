@@ -13,9 +13,11 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from genomamba_kernels.ahead import real_device, rehearse
+from genomamba_kernels.autocasting import NoAutocast
 from genomamba_kernels.mamba_inner.inputs import InnerInputs
-from genomamba_kernels.mamba_inner.triton_pieces import Piece, cross, cut, rows_of
+from genomamba_kernels.mamba_inner.triton_pieces import Piece, cross, cut, join, rows_of
 from genomamba_kernels.mamba_inner.triton_steps import (
+    INNER,
     Sums,
     backward,
     pass_conv_state,
@@ -70,7 +72,7 @@ class TritonInner(torch.autograd.Function):
         if save:
             ctx.save_for_backward(*inputs[:COUNT], *kept)
         conv_states, scan_states = zip(*final, strict=True)
-        return y, torch.cat(conv_states), torch.cat(scan_states)
+        return y, join(conv_states), join(scan_states)
 
     @staticmethod
     @once_differentiable
@@ -86,8 +88,8 @@ class TritonInner(torch.autograd.Function):
         if grad_y.stride(-1) != 1:
             grad_y = grad_y.contiguous()
         grad_xz = torch.empty_like(inputs.xz)
-        sums, grad_initial = Sums.zeros(inputs), []
-        with torch.autocast(real_device(grad_y).type, enabled=False):
+        sums, grad_initial = Sums(), []
+        with NoAutocast(real_device(grad_y).type):
             for row in reversed(cut(batch, length, channels, in_one=inputs.share is not None)):
                 grad_states = rows_of(contiguous(grad_final), row[0].rows)
                 for piece in reversed(row):
@@ -107,7 +109,7 @@ class TritonInner(torch.autograd.Function):
                 grad_initial.append(grad_states)
         return (
             grad_xz,
-            *sums.like(inputs),
+            *sums.like(inputs, INNER),
             *initial_gradients(inputs, grad_initial),
             None,  # seq_idx
             None,  # projection_dtype
@@ -130,8 +132,8 @@ def initial_gradients(
     if conv_state is not None and conv_state.numel() == 0:
         conv_grads = [conv_state]
     return (
-        None if conv_state is None else torch.cat(conv_grads),
-        None if scan_state is None else torch.cat(scan_grads),
+        None if conv_state is None else join(conv_grads),
+        None if scan_state is None else join(scan_grads),
     )
 
 

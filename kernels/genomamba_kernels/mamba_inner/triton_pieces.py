@@ -10,6 +10,7 @@ Letters: B batch, L length, D channels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -26,8 +27,11 @@ class Piece(NamedTuple):
     positions: slice
 
     def of(self, x: Tensor) -> Tensor:
-        """The piece of x (B, L, ...): a view, contiguous if x is."""
-        return x[self.rows, self.positions]
+        """The piece of x (B, L, ...): a view, contiguous if x is; x itself if it is all of it."""
+        rows, positions = self.rows, self.positions
+        if (rows.start, positions.start, rows.stop, positions.stop) == (0, 0, *x.shape[:2]):
+            return x
+        return x[rows, positions]
 
     def of_optional(self, x: Tensor | None) -> Tensor | None:
         """The same, contiguous, or None."""
@@ -57,7 +61,14 @@ def cut(batch: int, length: int, channels: int, in_one: bool = False) -> list[li
 
 def rows_of(states: tuple[Tensor | None, ...], rows: slice) -> tuple[Tensor | None, ...]:
     """Some rows of the states, or of their gradients."""
-    return tuple(None if state is None else state[rows] for state in states)
+    return tuple(
+        state if state is None or rows == slice(0, len(state)) else state[rows] for state in states
+    )
+
+
+def join(parts: Sequence[Tensor]) -> Tensor:
+    """The states of all groups of rows."""
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
 
 
 def cross(

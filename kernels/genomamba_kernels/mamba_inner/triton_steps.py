@@ -5,7 +5,8 @@ All that enters from before the piece is in its initial states. Letters as in in
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -28,6 +29,8 @@ class Prepared(NamedTuple):
     scan: ScanInputs
     shared: Shared
     x_dbl: Tensor  # (B L, R + 2 G N)
+    x_proj_weight: Tensor  # in the projections' dtype, as is the next
+    dt_proj_weight: Tensor
     plan: Plan
 
 
@@ -39,24 +42,33 @@ def prepare(inputs: InnerInputs, plan: Plan) -> Prepared:
         conv_state = None
     conv = ConvInputs(x, inputs.conv_weight, inputs.conv_bias, "silu", conv_state, inputs.seq_idx)
     u = conv_forward(conv)
-    rank, dtype = inputs.rank, inputs.projection_dtype
-    states = inputs.groups * inputs.A.shape[1]
-    x_dbl = u.flatten(0, 1).to(dtype) @ inputs.x_proj_weight.to(dtype).T
-    delta = x_dbl[:, :rank] @ inputs.dt_proj_weight.to(dtype).T
-    _, B, C = x_dbl.view(*u.shape[:2], -1).split((rank, states, states), dim=-1)
+    dtype = inputs.projection_dtype
+    x_proj_weight, dt_proj_weight = inputs.x_proj_weight.to(dtype), inputs.dt_proj_weight.to(dtype)
+    x_dbl = u.flatten(0, 1).to(dtype) @ x_proj_weight.T
+    delta = x_dbl[:, : inputs.rank] @ dt_proj_weight.T
+    B, C = parts_BC(inputs, x_dbl)
     scan = ScanInputs(
         u,
-        delta.view_as(u),
+        delta.view(u.shape),
         inputs.A,
-        B.unflatten(-1, (inputs.groups, -1)),
-        C.unflatten(-1, (inputs.groups, -1)),
+        B,
+        C,
         None if inputs.D is None else inputs.D.float(),
         z,
         None if inputs.dt_bias is None else inputs.dt_bias.float(),
         True,
         None if inputs.seq_idx is None else sequence_starts(inputs.seq_idx),
     )
-    return Prepared(conv, scan, share(scan, plan), x_dbl, plan)
+    return Prepared(conv, scan, share(scan, plan), x_dbl, x_proj_weight, dt_proj_weight, plan)
+
+
+def parts_BC(inputs: InnerInputs, x_dbl: Tensor) -> tuple[Tensor, Tensor]:
+    """B and C (B, L, G, N), which lie in x_dbl (B L, R + 2 G N)."""
+    batch, length = inputs.xz.shape[:2]
+    groups, states, width = inputs.groups, inputs.A.shape[1], x_dbl.shape[1]
+    shape, strides = (batch, length, groups, states), (length * width, width, states, 1)
+    B = x_dbl.as_strided(shape, strides, inputs.rank)
+    return B, x_dbl.as_strided(shape, strides, inputs.rank + groups * states)
 
 
 def run_scan(
@@ -69,7 +81,7 @@ def run_scan(
     share: Share | None = None,
 ) -> Forward:
     """Arguments as `scan_forward`'s."""
-    scan, shared, _, plan = prepared[1:]
+    scan, shared, plan = prepared.scan, prepared.shared, prepared.plan
     return scan_forward(scan, shared, scan_state, plan, save, y=y, entering=entering, share=share)
 
 
@@ -102,41 +114,29 @@ def conv_state_gradients(
     return grad_before
 
 
-class Sums(NamedTuple):
-    """Gradients of the parameters, float32, to which every piece adds its part."""
+class Sums:
+    """Gradients of parameters, float32 or of the parameter's dtype: sums over the pieces."""
 
-    conv_weight: Tensor
-    conv_bias: Tensor
-    x_proj_weight: Tensor
-    dt_proj_weight: Tensor
-    A: Tensor
-    D: Tensor
-    dt_bias: Tensor
+    def __init__(self) -> None:
+        self._of: dict[str, Tensor] = {}
 
-    @classmethod
-    def zeros(cls, inputs: InnerInputs) -> Sums:
-        channels = inputs.A.shape[0]
+    def add(self, **parts: Tensor | None) -> None:
+        """A piece's parts, by the parameter's name. Takes them over."""
+        for name, part in parts.items():
+            if part is not None:
+                total = self._of.get(name)
+                self._of[name] = part if total is None else total.add_(part)
 
-        def zeros(*shape: int) -> Tensor:
-            return inputs.A.new_zeros(shape, dtype=torch.float32)
-
-        return cls(
-            zeros(*inputs.conv_weight.shape),
-            zeros(channels),
-            zeros(*inputs.x_proj_weight.shape),
-            zeros(*inputs.dt_proj_weight.shape),
-            zeros(*inputs.A.shape),
-            zeros(channels),
-            zeros(channels),
-        )
-
-    def like(self, inputs: InnerInputs) -> tuple[Tensor | None, ...]:
-        """In the dtypes of the parameters; None for those that are absent."""
-        parameters = (getattr(inputs, name) for name in self._fields)
+    def like(self, inputs: Any, names: Sequence[str]) -> tuple[Tensor | None, ...]:
+        """Of the fields of these names, in their dtypes; None for those that are absent."""
+        parameters = [getattr(inputs, name) for name in names]
         return tuple(
-            None if parameter is None else total.to(parameter.dtype)
-            for parameter, total in zip(parameters, self, strict=True)
+            None if parameter is None else self._of[name].to(parameter.dtype)
+            for name, parameter in zip(names, parameters, strict=True)
         )
+
+
+INNER = ("conv_weight", "conv_bias", "x_proj_weight", "dt_proj_weight", "A", "D", "dt_bias")
 
 
 def backward(
@@ -155,40 +155,45 @@ def backward(
     """
     grad_x, grad_z = grad_xz.chunk(2, dim=-1)
     grad_conv_state, grad_scan_state = grad_states
-    conv, scan, shared, x_dbl, plan = prepared
-    share = inputs.share
-    grads = scan_backward(
-        scan, shared, saved, grad_y, grad_scan_state, plan, grad_z=grad_z, share=share
-    )
-    u = scan.u.flatten(0, 1).to(x_dbl.dtype)
-    sums.A.add_(grads.A)
-    if grads.D is not None:
-        sums.D.add_(grads.D)
-    if grads.delta_bias is not None:
-        sums.dt_bias.add_(grads.delta_bias)
-
-    rank = inputs.rank
-    grad_u, grad_delta = grads.u.flatten(0, 1), grads.delta.flatten(0, 1).to(x_dbl.dtype)
+    conv, scan, x_dbl = prepared.conv, prepared.scan, prepared.x_dbl
+    share, rank, dtype = inputs.share, inputs.rank, prepared.x_dbl.dtype
     grad_x_dbl = torch.empty_like(x_dbl)
-    torch.mm(grad_delta, inputs.dt_proj_weight.to(x_dbl.dtype), out=grad_x_dbl[:, :rank])
-    sums.dt_proj_weight.add_(product(grad_delta.T, x_dbl[:, :rank]))
-    torch.cat([grads.B.view(len(u), -1), grads.C.view(len(u), -1)], 1, out=grad_x_dbl[:, rank:])
-    grad_scan_state = grads.initial_state
-    sums.x_proj_weight.add_(product(grad_x_dbl.T, u))
-    weight = inputs.x_proj_weight.to(x_dbl.dtype)
-    if grad_u.dtype == x_dbl.dtype:
-        grad_u.addmm_(grad_x_dbl, weight)
+    grads = scan_backward(
+        scan,
+        prepared.shared,
+        saved,
+        grad_y,
+        grad_scan_state,
+        prepared.plan,
+        grad_z=grad_z,
+        grad_BC=parts_BC(inputs, grad_x_dbl),
+        share=share,
+    )
+    u = scan.u.flatten(0, 1).to(dtype)
+    grad_u, grad_delta = grads.u.flatten(0, 1), grads.delta.flatten(0, 1).to(dtype)
+    torch.mm(grad_delta, prepared.dt_proj_weight, out=grad_x_dbl[:, :rank])
+    of_dt_proj = product(grad_delta.T, x_dbl[:, :rank])
+    of_x_proj = product(grad_x_dbl.T, u)
+    if grad_u.dtype == dtype:
+        grad_u.addmm_(grad_x_dbl, prepared.x_proj_weight)
     else:
-        grad_u += grad_x_dbl @ weight
+        grad_u += grad_x_dbl @ prepared.x_proj_weight
 
     of_piece = grad_conv_state if share is None else None
-    conv_grads = conv_backward(conv, grad_u.view(conv.x.shape), of_piece, grad_x)
-    sums.conv_weight.add_(conv_grads.weight)
-    sums.conv_bias.add_(conv_grads.bias)
+    conv_grads = conv_backward(conv, grads.u, of_piece, grad_x)
+    sums.add(
+        conv_weight=conv_grads.weight,
+        conv_bias=conv_grads.bias,
+        x_proj_weight=of_x_proj,
+        dt_proj_weight=of_dt_proj,
+        A=grads.A,
+        D=grads.D,
+        dt_bias=grads.delta_bias,
+    )
     grad_conv_state = conv_state_gradients(
         inputs, conv_grads.initial_state, grad_conv_state, grad_x
     )
-    return grad_conv_state, grad_scan_state
+    return grad_conv_state, grads.initial_state
 
 
 def product(a: Tensor, b: Tensor) -> Tensor:

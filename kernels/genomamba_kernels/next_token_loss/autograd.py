@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from genomamba_kernels.autocasting import NoAutocast
 from genomamba_kernels.next_token_loss import chunked
 from genomamba_kernels.next_token_loss.inputs import LossInputs
 
@@ -32,7 +33,7 @@ class FusedLoss(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grad_outputs: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         inputs = LossInputs(*ctx.saved_tensors)
-        with torch.autocast(inputs.hidden.device.type, enabled=False):
+        with NoAutocast(inputs.hidden.device.type):
             grad_hidden, grad_weight = ctx.steps.backward(inputs, grad_outputs[0])
         return None, grad_hidden, grad_weight, None, None
 

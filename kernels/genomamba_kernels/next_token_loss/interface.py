@@ -5,9 +5,9 @@ Letters: B batch, L length, T positions with a target, D channels, V vocabulary.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
+from genomamba_kernels.autocasting import NoAutocast
 from genomamba_kernels.backends import check_triton, resolve_backend
 from genomamba_kernels.checks import check_tensor
 from genomamba_kernels.next_token_loss.autograd import next_token_loss_fused
@@ -82,7 +82,7 @@ def next_token_loss(
             f"got {tuple(importance.shape)}"
         )
     inputs = LossInputs(hidden, weight, targets, importance)
-    with torch.autocast(hidden.device.type, enabled=False):
+    with NoAutocast(hidden.device.type):
         if chosen == "reference":
             return next_token_loss_reference(inputs)
         return next_token_loss_fused(inputs, chosen)

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import triton
 from torch import Tensor
 
+from genomamba_kernels.launching import Launch, remember
 from genomamba_kernels.next_token_loss.inputs import LossInputs
 from genomamba_kernels.next_token_loss.triton_kernels import backward_kernel, forward_kernel
 
@@ -17,29 +18,56 @@ WARPS = 4  # or more for wide ones
 PROGRAMS = 2048  # at most; and partial sums of the head's gradient
 
 
-def _arguments(inputs: LossInputs) -> dict[str, Any]:
+class Launches(NamedTuple):
+    """Of hidden vectors, targets and a head of some shapes."""
+
+    programs: int
+    forward: Launch
+    backward: Launch
+
+
+_launches: dict[Any, Launches] = {}
+
+
+def _plan(batch: int, length: int, targets: int, channels: int, tokens: int, most: int) -> Launches:
+    width = triton.next_power_of_2(channels)
+    warps = max(WARPS, width // (32 * EACH))
+    rows = warps * 32 * EACH // width
+    along = triton.cdiv(targets, rows)
+    sizes = {
+        "blocks": batch * along,
+        "along": along,
+        "L": length,
+        "T": targets,
+        "D": channels,
+        "V": tokens,
+        "W": width,
+        "ROWS": rows,
+    }
+    options = {"num_warps": warps}
+    return Launches(
+        min(batch * along, most),
+        Launch(forward_kernel, options, **sizes),
+        Launch(backward_kernel, options, **sizes),
+    )
+
+
+def _launches_of(inputs: LossInputs) -> Launches:
+    shape = (*inputs.hidden.shape[:2], inputs.targets.shape[1], inputs.hidden.shape[2])
+    key = (*shape, len(inputs.weight), PROGRAMS)
+    return remember(_launches, key, lambda: _plan(*key))
+
+
+def _tensors(inputs: LossInputs) -> dict[str, Tensor | None]:
     """What both kernels take."""
     hidden, weight, targets, importance = inputs
     if importance is not None and importance.dtype == torch.bool:
         importance = importance.view(torch.uint8)
-    width = triton.next_power_of_2(hidden.shape[2])
-    warps = max(WARPS, width // (32 * EACH))
-    rows = warps * 32 * EACH // width
-    along = triton.cdiv(targets.shape[1], rows)
     return {
         "hidden_ptr": hidden.contiguous(),
         "weight_ptr": weight.contiguous(),
         "targets_ptr": targets.contiguous(),
         "importance_ptr": None if importance is None else importance.contiguous(),
-        "blocks": len(hidden) * along,
-        "along": along,
-        "L": hidden.shape[1],
-        "T": targets.shape[1],
-        "D": hidden.shape[2],
-        "V": len(weight),
-        "W": width,
-        "ROWS": rows,
-        "num_warps": warps,
     }
 
 
@@ -47,11 +75,10 @@ def forward(inputs: LossInputs) -> tuple[Tensor, Tensor]:
     """Returns (total, loss); the arguments are the interface's."""
     hidden, targets, importance = inputs.hidden, inputs.targets, inputs.importance
     loss = hidden.new_empty(targets.shape, dtype=torch.float32)
-    arguments = _arguments(inputs)
-    programs = min(arguments["blocks"], PROGRAMS)
-    if programs:
+    launches = _launches_of(inputs)
+    if launches.programs:
         with torch.cuda.device_of(hidden):  # Triton launches on the current device
-            forward_kernel[(programs,)](loss_ptr=loss, **arguments)
+            launches.forward(launches.programs, loss_ptr=loss, **_tensors(inputs))
     return (loss if importance is None else loss * importance).sum(), loss
 
 
@@ -59,16 +86,17 @@ def backward(inputs: LossInputs, grad_total: Tensor) -> tuple[Tensor, Tensor]:
     """Returns the gradients of hidden and weight; grad_total is a scalar."""
     hidden, weight, targets = inputs.hidden, inputs.weight, inputs.targets
     grad_hidden = torch.empty_like(hidden, memory_format=torch.contiguous_format)
-    grad_hidden[:, targets.shape[1] :] = 0
-    arguments = _arguments(inputs)
-    programs = min(arguments["blocks"], PROGRAMS)
-    parts = hidden.new_empty(programs, *weight.shape, dtype=torch.float32)
-    if programs:
+    if targets.shape[1] < hidden.shape[1]:
+        grad_hidden[:, targets.shape[1] :] = 0
+    launches = _launches_of(inputs)
+    parts = hidden.new_empty((launches.programs, *weight.shape), dtype=torch.float32)
+    if launches.programs:
         with torch.cuda.device_of(hidden):
-            backward_kernel[(programs,)](
+            launches.backward(
+                launches.programs,
                 grad_total_ptr=grad_total,
                 grad_hidden_ptr=grad_hidden,
                 parts_ptr=parts,
-                **arguments,
+                **_tensors(inputs),
             )
     return grad_hidden, parts.sum(0).to(weight.dtype)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from genomamba_kernels.autocasting import NoAutocast
 from genomamba_kernels.rms_norm import torch_norm
 
 
@@ -43,7 +44,7 @@ class FusedNorm(torch.autograd.Function):
         if grad_y is None:  # the stream goes on, its norm was not used
             grad_x = None if grad_s is None else grad_s.to(ctx.branch)
             return grad_x, grad_s if ctx.has_residual else None, None, None, None, None
-        with torch.autocast(s.device.type, enabled=False):
+        with NoAutocast(s.device.type):
             grad_x, grad_residual, grad_weight = ctx.steps.backward(
                 s, weight, ctx.eps, grad_y, grad_s, ctx.branch
             )

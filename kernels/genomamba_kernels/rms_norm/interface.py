@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from genomamba_kernels.autocasting import NoAutocast
 from genomamba_kernels.backends import check_triton, resolve_backend
 from genomamba_kernels.checks import DATA_DTYPES, check_tensor
 from genomamba_kernels.rms_norm.autograd import fused_rms_norm
@@ -61,7 +62,7 @@ def rms_norm(
         out_dtype = weight.dtype
     if out_dtype not in DATA_DTYPES:
         raise ValueError(f"out_dtype: expected a floating-point dtype, got {out_dtype}")
-    with torch.autocast(x.device.type, enabled=False):
+    with NoAutocast(x.device.type):
         if backend == "reference":
             return rms_norm_reference(x, residual, weight, eps, out_dtype)
         if backend == "triton":

@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import triton
 from torch import Tensor
 
-from genomamba_kernels.launching import launch
+from genomamba_kernels.launching import Launch, remember
 from genomamba_kernels.rms_norm.triton_kernels import backward_kernel, forward_kernel
 
 EACH = 8  # numbers of the rows that a thread holds
@@ -17,37 +17,54 @@ WARPS = 4  # or more for wide rows
 MOST_PARTS = 2048  # programs of the backward kernel, and rows of dweight's partial sums
 
 
-def _tile(channels: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Sizes for both kernels, and the compiler's options."""
+class Launches(NamedTuple):
+    """Of rows of one number and width."""
+
+    blocks: int  # of rows, a program's at a time
+    forward: Launch
+    backward: Launch
+
+
+_launches: dict[Any, Launches] = {}
+
+
+def _plan(rows: int, channels: int, eps: float) -> Launches:
     width = triton.next_power_of_2(channels)
     warps = max(WARPS, width // (32 * EACH))
-    return {"D": channels, "W": width, "ROWS": warps * 32 * EACH // width}, {"num_warps": warps}
+    at_once = warps * 32 * EACH // width
+    blocks = triton.cdiv(rows, at_once)
+    sizes = {"rows": rows, "eps": eps, "D": channels, "W": width, "ROWS": at_once}
+    options = {"num_warps": warps}
+    return Launches(
+        blocks,
+        Launch(forward_kernel, options, **sizes),
+        Launch(backward_kernel, options, blocks=blocks, **sizes),
+    )
+
+
+def _launches_of(x: Tensor, eps: float) -> Launches:
+    channels = x.shape[-1]
+    rows = x.numel() // channels
+    return remember(_launches, (rows, channels, eps), lambda: _plan(rows, channels, eps))
 
 
 def forward(
     x: Tensor, residual: Tensor | None, weight: Tensor, eps: float, out_dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
     """Returns (y, s); the arguments are the interface's."""
-    channels = x.shape[-1]
-    rows = x.numel() // channels
+    launches = _launches_of(x, eps)
     flat = x.contiguous()
     y = torch.empty_like(flat, dtype=out_dtype)
     s = None if residual is None else torch.empty_like(flat, dtype=residual.dtype)
-    tile, options = _tile(channels)
-    if rows:
+    if launches.blocks:
         with torch.cuda.device_of(x):  # Triton launches on the current device
-            launch(
-                forward_kernel,
-                triton.cdiv(rows, tile["ROWS"]),
-                options,
+            launches.forward(
+                launches.blocks,
                 x_ptr=flat,
                 residual_ptr=None if residual is None else residual.contiguous(),
                 weight_ptr=weight.contiguous(),
                 y_ptr=y,
                 s_ptr=s,
-                rows=rows,
-                eps=eps,
-                **tile,
             )
     return y, x if s is None else s
 
@@ -61,20 +78,16 @@ def backward(
     branch: torch.dtype,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Returns the gradient at s in the dtype `branch` and in its own, and the weight's."""
-    channels = s.shape[-1]
-    rows = s.numel() // channels
+    launches = _launches_of(s, eps)
     s = s.contiguous()
     grad = torch.empty_like(s)
     narrow = grad if branch == s.dtype else torch.empty_like(s, dtype=branch)
-    tile, options = _tile(channels)
-    blocks = triton.cdiv(rows, tile["ROWS"])
-    parts = s.new_empty(min(blocks, MOST_PARTS), channels, dtype=torch.float32)
-    if rows:
+    programs = min(launches.blocks, MOST_PARTS)
+    parts = s.new_empty((programs, s.shape[-1]), dtype=torch.float32)
+    if programs:
         with torch.cuda.device_of(s):
-            launch(
-                backward_kernel,
-                len(parts),
-                options,
+            launches.backward(
+                programs,
                 s_ptr=s,
                 weight_ptr=weight.contiguous(),
                 grad_y_ptr=grad_y.contiguous(),
@@ -82,9 +95,5 @@ def backward(
                 grad_ptr=grad,
                 narrow_ptr=None if narrow is grad else narrow,
                 parts_ptr=parts,
-                rows=rows,
-                blocks=blocks,
-                eps=eps,
-                **tile,
             )
     return narrow, grad, parts.sum(0).to(weight.dtype)

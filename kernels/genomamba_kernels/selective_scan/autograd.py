@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from genomamba_kernels.autocasting import NoAutocast
 from genomamba_kernels.selective_scan.blocks import Tiling, choose_tiling
 from genomamba_kernels.selective_scan.chunked_backward import chunked_backward
 from genomamba_kernels.selective_scan.chunked_forward import chunked_forward
@@ -42,7 +43,7 @@ class ChunkedScan(torch.autograd.Function):
         inputs = ScanInputs(*arguments)._replace(delta_softplus=ctx.delta_softplus)
         if grad_y is None:
             grad_y = torch.zeros_like(inputs.u)
-        with torch.autocast(inputs.u.device.type, enabled=False):
+        with NoAutocast(inputs.u.device.type):
             grads = chunked_backward(inputs, borders, grad_y, grad_final_state, ctx.tiling)
         return (
             grads.initial_state if ctx.has_initial_state else None,

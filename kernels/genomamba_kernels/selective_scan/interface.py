@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
+from genomamba_kernels.autocasting import NoAutocast
 from genomamba_kernels.backends import check_triton, resolve_backend
 from genomamba_kernels.checks import (
     check_accumulate_dtype,
@@ -105,7 +105,7 @@ def selective_scan(
         check_seq_idx(seq_idx, batch, length, u)
         starts = sequence_starts(seq_idx)
 
-    with torch.autocast(u.device.type, enabled=False):
+    with NoAutocast(u.device.type):
         inputs = ScanInputs(u, delta, A, B, C, D, z, delta_bias, delta_softplus, starts)
         y, final_state = _choose(backend, u)(inputs, initial_state)
     return (y, final_state) if return_final_state else y

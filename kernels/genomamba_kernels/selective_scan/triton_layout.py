@@ -11,7 +11,7 @@ stays zero, and steps that leave the state alone.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -19,18 +19,19 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from genomamba_kernels.launching import launch
+from genomamba_kernels.launching import Launch, remember
 from genomamba_kernels.selective_scan.inputs import ScanInputs
 from genomamba_kernels.selective_scan.triton_plan import Plan, ceil_div
 from genomamba_kernels.triton_math import LOG2_E
 
 STEPS = 64  # a program's; the padded length is a multiple
+ALIGNMENT = 128  # numbers: 512 bytes
 
 
-def with_spare(like: Tensor, shape: tuple[int, ...], spare: int) -> Tensor:
-    """A float32 tensor with room for `spare` numbers behind it, which reading ahead may touch."""
-    size = math.prod(shape)
-    return like.new_empty(size + spare, dtype=torch.float32)[:size].view(shape)
+def rooms(spare: int, *sizes: int) -> tuple[int, ...]:
+    """The sizes of float32 tensors that share an allocation, so that each begins where one would,
+    with room for `spare` numbers behind each, which reading ahead may touch."""
+    return tuple(ceil_div(size + spare, ALIGNMENT) * ALIGNMENT for size in sizes)
 
 
 @triton.jit
@@ -133,40 +134,33 @@ def start_words(starts: Tensor | None, padded: int, tile: int) -> Tensor | None:
     return (starts.int() << bits).sum(-1, dtype=torch.int32)
 
 
-def named_strides(name: str, x: Tensor, *axes: str) -> dict[str, int]:
+class Sharing(NamedTuple):
+    """How A, B and C of some shapes and strides are put in the kernels' order."""
+
+    launch: Launch
+    programs: int
+    numbers: int  # of all three
+    places: list[tuple[tuple[int, ...], tuple[int, ...], int]]  # shape, strides and where each is
+
+
+_sharing: dict[Any, Sharing] = {}
+
+
+def _strides(name: str, x: Tensor, *axes: str) -> dict[str, int]:
     return {f"{name}_{axis}": x.stride(i) for i, axis in enumerate(axes)}
 
 
-def share(inputs: ScanInputs, plan: Plan) -> Shared:
-    """A, B, C and the starts of packed sequences in the kernels' order."""
-    A, B, C, tile = inputs.A, inputs.B, inputs.C, plan.tile
+def _plan_sharing(A: Tensor, B: Tensor, C: Tensor, tile: int) -> Sharing:
     batch, length, groups, states = B.shape
     channels = A.shape[0]
     padded = ceil_div(length, STEPS) * STEPS
     even = states + states % 2
-
-    def new(*shape: int) -> Tensor:
-        return with_spare(A, shape, tile if len(shape) > 2 else channels)
-
-    shared = Shared(
-        new(even, channels),
-        new(batch, groups, padded // tile, even, tile),
-        new(batch, groups, padded // tile, even, tile),
-        start_words(inputs.starts, padded, tile),
-    )
-    launch(
+    launch = Launch(
         _share_kernel,
-        ceil_div(channels, STEPS) + batch * groups * (padded // STEPS),
         {},
-        A_ptr=A,
-        B_ptr=B,
-        C_ptr=C,
-        a_ptr=shared.a,
-        tiled_B_ptr=shared.B,
-        tiled_C_ptr=shared.C,
-        **named_strides("A", A, "channel", "state"),
-        **named_strides("B", B, "row", "step", "group", "state"),
-        **named_strides("C", C, "row", "step", "group", "state"),
+        **_strides("A", A, "channel", "state"),
+        **_strides("B", B, "row", "step", "group", "state"),
+        **_strides("C", C, "row", "step", "group", "state"),
         L=length,
         padded_L=padded,
         G=groups,
@@ -176,6 +170,35 @@ def share(inputs: ScanInputs, plan: Plan) -> Shared:
         T=tile,
         STEPS=STEPS,
         WIDTH=triton.next_power_of_2(even),
+    )
+    shapes = (even, channels), *[(batch, groups, padded // tile, even, tile)] * 2
+    sizes = rooms(max(tile, channels), *map(math.prod, shapes))
+    places = [
+        (shape, tuple(math.prod(shape[i + 1 :]) for i in range(len(shape))), sum(sizes[:k]))
+        for k, shape in enumerate(shapes)
+    ]
+    programs = ceil_div(channels, STEPS) + batch * groups * (padded // STEPS)
+    return Sharing(launch, programs, sum(sizes), places)
+
+
+def share(inputs: ScanInputs, plan: Plan) -> Shared:
+    """A, B, C and the starts of packed sequences in the kernels' order."""
+    A, B, C, tile = inputs.A, inputs.B, inputs.C, plan.tile
+    key = (A.shape, A.stride(), B.shape, B.stride(), C.stride(), tile)
+    work = remember(_sharing, key, lambda: _plan_sharing(A, B, C, tile))
+    memory = A.new_empty(work.numbers, dtype=torch.float32)
+    shared = Shared(
+        *[memory.as_strided(*place) for place in work.places],
+        start_words(inputs.starts, ceil_div(B.shape[1], STEPS) * STEPS, tile),
+    )
+    work.launch(
+        work.programs,
+        A_ptr=A,
+        B_ptr=B,
+        C_ptr=C,
+        a_ptr=shared.a,
+        tiled_B_ptr=shared.B,
+        tiled_C_ptr=shared.C,
     )
     return shared
 
@@ -210,49 +233,54 @@ def _add_segments_kernel(
         tl.store(D_ptr + d, total, mask=(d < D) & (n == N + 1))
 
 
-def add_segments(
-    parts: Tensor, A: Tensor, bias: Tensor | None, D: Tensor | None
-) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Adds the segments' parts (B S, N + 2, D) of dA and the gradients of delta_bias and D.
+class Summing(NamedTuple):
+    """How the segments' parts of dA and the gradients of delta_bias and D are added."""
 
-    Returns:
-        Gradients of the shapes and dtypes of A (D, true N), bias and D (D,).
-    """
-    count, rows, channels = parts.shape
-    grad_A = torch.empty_like(A, memory_format=torch.contiguous_format)
-    grad_bias = None if bias is None else torch.empty_like(bias)
-    grad_D = None if D is None else torch.empty_like(D)
+    launch: Launch
+    programs: int
+
+    def __call__(
+        self, parts: Tensor, A: Tensor, bias: Tensor | None, D: Tensor | None
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Gradients of the shapes and dtypes of A (D, N), bias and D (D,), from the parts
+        (B S, even N + 2, D)."""
+        grad_A = torch.empty_like(A, memory_format=torch.contiguous_format)
+        grad_bias = None if bias is None else torch.empty_like(bias)
+        grad_D = None if D is None else torch.empty_like(D)
+        self.launch(self.programs, parts_ptr=parts, A_ptr=grad_A, bias_ptr=grad_bias, D_ptr=grad_D)
+        return grad_A, grad_bias, grad_D
+
+
+def summing(count: int, states: int, A: Tensor) -> Summing:
+    """For so many segments (B S) of an even N."""
+    channels, true_states = A.shape
     width = 16  # few, for more programs
-    launch(
+    launch = Launch(
         _add_segments_kernel,
-        ceil_div(channels, width) * rows,
         {},
-        parts_ptr=parts,
-        A_ptr=grad_A,
-        bias_ptr=grad_bias,
-        D_ptr=grad_D,
         SEGMENTS=count,
-        TRUE_N=A.shape[1],
+        TRUE_N=true_states,
         D=channels,
-        N=rows - 2,
+        N=states,
         STEPS=64,
         WIDTH=width,
     )
-    return grad_A, grad_bias, grad_D
+    return Summing(launch, ceil_div(channels, width) * (states + 2))
 
 
-@triton.jit(do_not_specialize=["P", "R", "R_L", "first_row", "first", "stop", "L"])
+@triton.jit(do_not_specialize=["P", "R", "R_L", "first_row", "first", "stop", "out_row"])
 def _collect_kernel(
     parts_ptr,  # (P, R, G, R_L / T, even N, 2, T)
-    B_ptr,  # (B, L, G, N), out
-    C_ptr,  # (B, L, G, N), out
+    B_ptr,  # (B, L, G, N), out; what is of a position lies together
+    C_ptr,  # (B, L, G, N), out, with the same strides
     P,
     R,  # rows of the parts
     R_L,  # positions a row of the parts has room for
     first_row,
     first,  # their first position
     stop,  # the one after their last
-    L,
+    out_row,
+    out_step,
     G,
     N,
     EVEN_N: tl.constexpr,
@@ -275,39 +303,47 @@ def _collect_kernel(
         grad_B += tl.load(part, mask=inside, other=0.0)
         grad_C += tl.load(part + T, mask=inside, other=0.0)
         part += tl.cast(R * G, tl.int64) * EVEN_N * R_L * 2
-    out = (((first_row + row) * L + first + t) * G + group) * N + n
+    out = (first_row + row) * out_row + (first + t).to(tl.int64) * out_step + group * N + n
     tl.store(B_ptr + out, grad_B.to(B_ptr.dtype.element_ty), mask=inside)
     tl.store(C_ptr + out, grad_C.to(C_ptr.dtype.element_ty), mask=inside)
 
 
-def collect(parts: Tensor, grad_B: Tensor, grad_C: Tensor, rows: range, positions: range) -> None:
-    """Adds the parts (P, R, G, R_L / T, even N, 2, T) of dB and dC in their order.
+def collecting(
+    shape: tuple[int, ...], out: Tensor, rows: range, positions: range
+) -> tuple[Launch, int]:
+    """What adds the parts of dB and dC in their order, and its number of programs.
 
     Args:
-        grad_B: (B, L, G, N) contiguous, as grad_C is: where to write the sums.
-        rows: at most R, and which of grad_B's they are.
+        shape: of the parts, (P, R, G, R_L / T, even N, 2, T).
+        out: (B, L, G, N), of the strides of those to which the sums are written; groups and states
+            are contiguous.
+        rows: at most R, and which of out's they are.
         positions: likewise, at most R_L.
     """
-    count, room_rows, groups, tiles, even, _, tile = parts.shape
+    count, room_rows, groups, tiles, even, _, tile = shape
     room = tiles * tile
-    launch(
+    launch = Launch(
         _collect_kernel,
-        len(rows) * groups * (room // STEPS),
         {},
-        parts_ptr=parts,
-        B_ptr=grad_B,
-        C_ptr=grad_C,
         P=count,
         R=room_rows,
         R_L=room,
         first_row=rows.start,
         first=positions.start,
         stop=positions.stop,
-        L=grad_B.shape[1],
+        out_row=out.stride(0),
+        out_step=out.stride(1),
         G=groups,
-        N=grad_B.shape[3],
+        N=out.shape[3],
         EVEN_N=even,
         T=tile,
         STEPS=STEPS,
         WIDTH=triton.next_power_of_2(even),
     )
+    return launch, len(rows) * groups * (room // STEPS)
+
+
+def collect(parts: Tensor, grad_B: Tensor, grad_C: Tensor, rows: range, positions: range) -> None:
+    """Adds the parts; grad_B and grad_C have the same strides."""
+    launch, programs = collecting(tuple(parts.shape), grad_B, rows, positions)
+    launch(programs, parts_ptr=parts, B_ptr=grad_B, C_ptr=grad_C)
