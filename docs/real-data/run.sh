@@ -222,6 +222,10 @@ human_store() {
 
 part_names() { zcat "$apes/chr1/human.$1.fa.gz" | sed -n 's/^>\([^ ]*\).*/\1/p'; }
 
+extra_names() { sed -n 's/^>\([^ ]*\).*/\1/p' "$out/fasta/human.fa" | grep -v '^chr1:'; }
+
+extra_names() { sed -n 's/^>\([^ ]*\).*/\1/p' "$out/fasta/human.fa" | grep -v '^chr1:'; }
+
 human_sets() { # the store, tiles of 2^20 as intervals, frozen windows
   local part
   human_store
@@ -276,6 +280,15 @@ apes_sets() { # stores, species set, splits, frozen windows without overlap
   "$genomamba" prepare split "$out/apes.tsv" --train "$(part_names train | paste -sd,)" \
     --valid "$(part_names valid | paste -sd,)" --test "$(part_names test | paste -sd,)" \
     --output "$out/apes.splits.tsv"
+  # A model remembers sequence that it has been trained on, and its errors there are others. So the
+  # discriminant is fitted to a record (17 Mb a species) that the language model has not seen: that
+  # one learns from the other records (11 Mb a species) and the extra human ones.
+  local valid=(--valid "$(part_names valid | paste -sd,)")
+  "$genomamba" prepare split "$out/apes.tsv" "${valid[@]}" \
+    --train "$({ part_names train | tail -n +2; extra_names; } | paste -sd,)" \
+    --output "$out/apes.language.splits.tsv"
+  "$genomamba" prepare split "$out/apes.tsv" "${valid[@]}" \
+    --train "$(part_names train | sed -n 1p)" --output "$out/apes.discriminant.splits.tsv"
   for part in valid test; do
     "$genomamba" prepare manifest "$out/apes.tsv" --splits "$out/apes.splits.tsv" \
       --split "$part" --lengths 2^14,2^16,2^18,2^20 --windows 100000 --apart --output "$out/apes"
@@ -305,14 +318,14 @@ apes_train() { # RUN [OPTION...]: checkpoints in OUT/apes.RUN
 apes_language() { # [OPTION...]: a language model of all four, in OUT/apes.language
   "$genomamba" fit --config pretraining/base --config model/1.4m \
     --config recipes/apes_chr1/language --run "$out/apes.language" \
-    --data.species_set "$out/apes.tsv" --data.splits "$out/apes.splits.tsv" "$@"
+    --data.species_set "$out/apes.tsv" --data.splits "$out/apes.language.splits.tsv" "$@"
 }
 
 apes_discriminant() { # [OPTION...]: by that model's errors, in OUT/apes.discriminant
   "$genomamba" fit --config species/discriminant --config model/1.4m \
     --config recipes/apes_chr1/discriminant --run "$out/apes.discriminant" \
     --model.init_args.pretrained "$out/apes.language/checkpoints/last.ckpt" \
-    --data.species_set "$out/apes.tsv" --data.splits "$out/apes.splits.tsv" "$@"
+    --data.species_set "$out/apes.tsv" --data.splits "$out/apes.discriminant.splits.tsv" "$@"
 }
 
 apes_evaluate() { # RUN [OPTION...]: the best or only checkpoint at every length, and less each baseline
