@@ -57,3 +57,24 @@ def test_a_tiny_clade_is_learnt_and_stands_beside_the_optimum(tmp_path: Path) ->
     assert "| 60 | " in page
     drawn = (tmp_path / "results" / "markov_clade.svg").read_text()
     assert "<!-- optimum -->" in drawn
+
+
+@pytest.mark.slow
+def test_a_discriminant_of_a_tiny_clade_follows_its_language_model(tmp_path: Path) -> None:
+    """Half a minute on one core."""
+    output = tmp_path / "markov_clade.json"
+    pretraining = ["pretraining/base", "tasks/markov_clade_pretraining"]
+    discriminant = ["species/discriminant", "tasks/markov_clade_discriminant"]
+    tiny = [
+        *("--folder", tmp_path / "clade", "--output", output, "--preset", "demo"),
+        *("--chromosomes", 4, "--chromosome-length", 200_000, "--test-chromosomes", 1),
+        *("--lengths", "2^10", "--windows", 500, "--test-bases", 500_000),
+        *("--pretraining", *pretraining, "tasks/markov_clade_pretraining_tiny"),
+        *("--configs", *discriminant, "tasks/markov_clade_discriminant_tiny"),
+        *("--device", "cpu", "--jobs", 1, "--max-bases", 16384),
+    ]
+    run("clade.py", *tiny)
+    found = json.loads(output.read_text())
+    assert found["tokens"] == 60 * 20 * 1024 + 80 * 80 * 256  # the language model's, too
+    value = found["metrics"]["accuracy_by_length"]["1024"]
+    assert 0.45 < value["accuracy"] < value["optimum"] + 0.05  # the optimum is 0.63

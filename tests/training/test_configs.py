@@ -24,7 +24,8 @@ RECIPE_LENGTHS = [(r, name) for r in RECIPES for name in config_names() if name.
 ALONE = [
     name
     for name in config_names()
-    if name not in (*BASES, *LENGTHS, "demo") and not name.startswith(("recipes/", "tasks/"))
+    if name not in (*BASES, "species/discriminant", *LENGTHS, "demo")
+    and not name.startswith(("recipes/", "tasks/"))
 ]
 SHORT = ("--trainer.max_steps=2", "--trainer.val_check_interval=2", "--data.init_args.length=64")
 NARROW = ("--model.init_args.backbone", '{"d_model": 16, "n_layer": 1, "d_state": 2}')

@@ -164,3 +164,22 @@ def test_the_apes_model_stands_beside_the_kmers_of_the_same_windows(
     assert f"| 256 | {gain:+.4f} (" in Path("docs/results.md").read_text()
     for ks in ("0", "4,7", "four"):
         assert f"expected lengths from 1 to 6 as in 4,6, got {ks}" in run(*asked, "--k", ks, code=2)
+
+
+def test_the_apes_discriminant_follows_the_language_model(genomamba: Callable[..., int]) -> None:
+    """Both recipes in small: a network and windows of seconds, everything else as shipped."""
+    small = ["--model.init_args.backbone", '{"d_model": 16, "n_layer": 1, "d_state": 4}']
+    small += ["--data.length", "64", "--data.batch_size", "6", "--data.num_workers", "0"]
+    small += ["--data.valid_examples", "12", "--trainer.max_steps", "6"]
+    small += ["--trainer.val_check_interval", "6"]
+    language = ["--config", "recipes/apes_chr1/language", *small, "--run", "l"]
+    assert genomamba("fit", *language, base="pretraining/base") == 0
+    assert (
+        yaml.safe_load(Path("l/config.yaml").read_text())["data"]["init_args"]["sampling"]
+        == "epoch"
+    )
+    given = ["--model.pretrained", "l/checkpoints/last.ckpt", "--data.eval_length", "128"]
+    fitted = ["--config", "recipes/apes_chr1/discriminant", *small, *given, "--run", "d"]
+    assert genomamba("fit", *fitted, base="species/discriminant") == 0
+    meta = load_model("d/checkpoints/last.ckpt")[1]
+    assert (meta["pooling"], meta["length"]) == ("errors", 64)
