@@ -1,13 +1,14 @@
-"""k-mer baselines on the very windows of frozen manifests, as JSON.
+"""k-mer and repeat baselines on the very windows of frozen manifests, as JSON.
 
     python docs/real-data/kmers.py set.tsv --splits splits.tsv --manifest test-*.parquet \\
         --output kmers.json --predictions five
 
-Shrinkage LDA on square roots of strand-symmetric k-mer frequencies, for each k of --k, fitted at
-each length to windows of that length from the train split, every half length: the audit's
-classifier and training windows (`genomamba prepare audit`), on other test windows. Intervals are
-over the loci of `genomamba evaluate`. With --predictions each window's answers stand in
-five.4-mers.parquet and so on, in the columns of `genomamba evaluate --predictions`.
+Shrinkage LDA on square roots of strand-symmetric k-mer frequencies, for each k of --k, and on the
+lengths of short tandem repeats (`genomamba_data_prep.repeats`), fitted at each length to windows of
+that length from the train split, every half length: the audit's classifiers and training windows
+(`genomamba prepare audit`), on other test windows. Intervals are over the loci of `genomamba
+evaluate`. With --predictions each window's answers stand in five.4-mers.parquet,
+five.repeats.parquet and so on, in the columns of `genomamba evaluate --predictions`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,7 @@ from genomamba_data_prep import splits as splits_file
 from genomamba_data_prep.atomic import atomic_file
 from genomamba_data_prep.audit.accuracy import score
 from genomamba_data_prep.audit.classifiers import lda_scores
-from genomamba_data_prep.audit.features import LONGEST_K, read_features
+from genomamba_data_prep.audit.features import LONGEST_K, Features, read_features
 from genomamba_data_prep.audit.windows import AuditWindows, choose_windows
 from genomamba_data_prep.errors import InputError
 from genomamba_data_prep.kmers import shorter_classes
@@ -63,14 +65,29 @@ def places(manifest: Manifest) -> AuditWindows:
     return AuditWindows(length, labels, np.arange(len(rows)), starts, nowhere, own, 0)
 
 
-def name(k: int) -> str:
-    return f"{k}-mer LDA"
+REPEATS = "repeats"
+
+
+def title(baseline: str) -> str:
+    """What results call a baseline, such as 4-mers."""
+    return "repeat LDA" if baseline == REPEATS else f"{baseline.removesuffix('s')} LDA"
+
+
+def views(
+    features: Sequence[Features], ks: Sequence[int]
+) -> Iterator[tuple[str, list[np.ndarray]]]:
+    """Each baseline's name and what it sees of every set of windows."""
+    for k in ks:
+        shares = shorter_classes(LONGEST_K, k).astype(np.float32)
+        own = (np.sqrt(f.kmers @ shares if k < LONGEST_K else f.kmers) for f in features)
+        yield f"{k}-mers", list(own)
+    yield REPEATS, [f.repeats for f in features]
 
 
 def baselines(
     species_set: SpeciesSet, splits: Splits, manifest: Manifest, args: argparse.Namespace
-) -> tuple[dict[str, Any], dict[int, pa.Table]]:
-    """Accuracy and interval of each k, and its predictions."""
+) -> tuple[dict[str, Any], dict[str, pa.Table]]:
+    """Accuracy and interval of each baseline, and its predictions."""
     check_held_out(manifest, splits)
     intervals = splits.intervals("train")
     length, n_classes = manifest.length, len(species_set.classes)
@@ -86,24 +103,22 @@ def baselines(
     )
     test = places(manifest)
     with Progress(f"{length} bases", (len(train) + len(test)) * length) as progress:
-        seen = [read_features(species_set, windows, progress).kmers for windows in (train, test)]
+        seen = [read_features(species_set, windows, progress) for windows in (train, test)]
     loci = window_loci(manifest, args.locus)
     tables = {}
     found: dict[str, Any] = {"train_windows": len(train), "test_windows": len(test)}
-    for k in args.k:
-        shares = shorter_classes(LONGEST_K, k).astype(np.float32)
-        fitted, asked = (np.sqrt(own @ shares if k < LONGEST_K else own) for own in seen)
+    for name, (fitted, asked) in views(seen, args.k):
         (scores,) = lda_scores(fitted, train.label, [asked], n_classes, args.seed)
         log_p = log_probabilities(scores, 1.0)
-        tables[k] = prediction_table(manifest, log_p, species_set.classes, args.locus)
+        tables[name] = prediction_table(manifest, log_p, species_set.classes, args.locus)
         result = score(log_p.argmax(axis=1), manifest.labels, loci, n_classes, args.seed)
-        found[name(k)] = {
+        found[title(name)] = {
             "accuracy": result.accuracy,
             "low": result.low,
             "high": result.high,
             "recall": dict(zip(species_set.classes, result.recall, strict=True)),
         }
-        print(f"{length}\t{name(k)}\t{result.accuracy:.4f}", file=sys.stderr)
+        print(f"{length}\t{title(name)}\t{result.accuracy:.4f}", file=sys.stderr)
     return found, tables
 
 
@@ -150,11 +165,12 @@ def main() -> int:
         with ExitStack() as stack:
             path = stack.enter_context(atomic_file(args.output))
             path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-            for k in args.k if args.predictions is not None else ():
-                path = stack.enter_context(atomic_file(f"{args.predictions}.{k}-mers.parquet"))
-                tables = [own[k] for _, own in found.values()]
+            names = [f"{k}-mers" for k in args.k] + [REPEATS]
+            for name in names if args.predictions is not None else ():
+                path = stack.enter_context(atomic_file(f"{args.predictions}.{name}.parquet"))
+                tables = [own[name] for _, own in found.values()]
                 asked = request(species_set, manifests, args)
-                write_predictions(path, tables, name(k), species_set.classes, asked)
+                write_predictions(path, tables, title(name), species_set.classes, asked)
     except InputError as error:
         print(f"kmers: error: {error}", file=sys.stderr)
         return 2

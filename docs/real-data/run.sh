@@ -38,13 +38,13 @@ encode() {
   "$genomamba" prepare encode "$@" --output "$out/stores/$species" --species "$species"
 }
 
-# less_kmers NAME SET K...: a model's predictions less those of a set's k-mers, window by window.
-less_kmers() {
-  local name=$1 kmers=$2 k
+# less NAME SET BASELINE...: a model's predictions less those of a set's baselines, window by window.
+less() {
+  local name=$1 set=$2 baseline
   shift 2
-  for k in "$@"; do
-    "$python" "$here/compare.py" "$out/$name.predictions.parquet" "$out/$kmers.$k-mers.parquet" \
-      --output "$out/$name.less.$k-mers.json"
+  for baseline in "$@"; do
+    "$python" "$here/compare.py" "$out/$name.predictions.parquet" "$out/$set.$baseline.parquet" \
+      --output "$out/$name.less.$baseline.json"
   done
 }
 
@@ -194,7 +194,7 @@ distant_evaluate() { # SET [OPTION...]: the best checkpoint at every length, and
 }
 
 distant_compare() { # SET: the model less each baseline, after distant_evaluate and distant_kmers
-  less_kmers "$1" "$1" 4 6
+  less "$1" "$1" 4-mers 6-mers repeats
 }
 
 TILE=1048576 # bases: the longest windows of human_* and apes_*
@@ -336,7 +336,7 @@ apes_evaluate() { # RUN [OPTION...]: the best or only checkpoint at every length
   "$genomamba" evaluate --checkpoint "$checkpoint" \
     --species-set "$out/apes.tsv" --manifest "$out/apes"/test-*.parquet --locus 262144 \
     --output "$out/apes.$name.test.html" --predictions "$out/apes.$name.predictions.parquet" "$@"
-  less_kmers "apes.$name" apes 3 4 5 6
+  less "apes.$name" apes {3,4,5,6}-mers repeats
 }
 
 case $set_name in

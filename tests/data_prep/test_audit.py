@@ -93,6 +93,7 @@ def test_equal_species_pass_every_control(make: Callable[..., tuple[Path, Path]]
         "record_length": "open",  # three test records are too few loci
         "soft_mask": "passes",
         "k-mers": "note",
+        "repeats": "note",
         "shared_kmers": "passes",
     }
     at = result.by_length[0]
@@ -129,6 +130,22 @@ def test_composition_is_the_kmers_to_find(make: Callable[..., tuple[Path, Path]]
     for k in range(1, 7):
         assert accuracies[f"{k}-mers"].accuracy > 0.95
     assert accuracies["n"].accuracy == 0.5
+
+
+@pytest.mark.usefixtures("few_words")
+def test_repeats_are_found_where_words_are_alike(make: Callable[..., tuple[Path, Path]]) -> None:
+    rng = np.random.default_rng(8)
+
+    def change(species: str, name: str, text: str) -> str:
+        # As many A more in either species, in runs of 10 or 40.
+        run, parts = (10 if species == "a" else 40), list(text)
+        for start in rng.integers(0, len(text) - run, len(text) // (25 * run)).tolist():
+            parts[start : start + run] = "A" * run
+        return "".join(parts)
+
+    accuracies = audit(make(change)).by_length[0].accuracies
+    assert accuracies["repeats"].accuracy > 0.95
+    assert accuracies["repeats"].accuracy > accuracies["1-mers"].accuracy + 0.2
 
 
 @pytest.mark.usefixtures("few_words")

@@ -39,8 +39,8 @@ def few_words(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the longer words, whose fits take seconds."""
     for module in ("audit", "verdict"):
         monkeypatch.setattr(f"genomamba_data_prep.audit.{module}.KS", (1, 2, 3))
-    names = {f"{k}-mers": f"{k}-mers" for k in (1, 2, 3)}
-    monkeypatch.setattr("genomamba_data_prep.audit.html.KMERS", names)
+    names = {f"{k}-mers": f"{k}-mers" for k in (1, 2, 3)} | {"repeats": "repeats"}
+    monkeypatch.setattr("genomamba_data_prep.audit.html.BASELINES", names)
 
 
 def test_page_and_figures(
@@ -59,6 +59,7 @@ def test_page_and_figures(
     content = json.loads(output.with_suffix(".json").read_text())
     assert [own["length"] for own in content["lengths"]] == [512, 1024]
     names = {"n", "length", "record_length", "soft_mask"} | {f"{k}-mers" for k in range(1, 4)}
+    names |= {"repeats"}
     for own in content["lengths"]:
         assert set(own["classifiers"]) == names
         assert own["classifiers"]["3-mers"]["loci"] == 10

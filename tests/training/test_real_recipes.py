@@ -145,16 +145,18 @@ def test_the_apes_model_stands_beside_the_kmers_of_the_same_windows(
     docs, record = ROOT / "docs" / "real-data", ROOT / "benchmarks" / "record_result.py"
     asked = [docs / "kmers.py", species_set, "--splits", splits, *manifests, "--output", "k.json"]
     run(*asked, "--predictions", "k", "--k", "4,3")
-    differences = [f"less.{k}.json" for k in (3, 4)]
-    for k, output in zip((3, 4), differences, strict=True):
-        pair = ["e.predictions.parquet", f"k.{k}-mers.parquet"]
+    names = ("3-mers", "4-mers", "repeats")
+    differences = [f"less.{name}.json" for name in names]
+    for name, output in zip(names, differences, strict=True):
+        pair = ["e.predictions.parquet", f"k.{name}.parquet"]
         run(docs / "compare.py", *pair, "--output", output)
     beside = ["--evaluation", "e.json", "--baselines", "k.json", "--against", *differences]
     Path("results").mkdir()
     run(record, "r", *beside, "--output", "results/apes.json")
     rows = json.loads(Path("results/apes.json").read_text())["metrics"]["accuracy_by_length"]
+    titles = ["3-mer LDA", "4-mer LDA", "repeat LDA"]
     for row in rows.values():
-        assert list(row["baselines"]) == list(row["against"]) == ["3-mer LDA", "4-mer LDA"]
+        assert list(row["baselines"]) == list(row["against"]) == titles
         for name, gain in row["against"].items():
             value = row["accuracy"] - row["baselines"][name]["accuracy"]
             assert gain["difference"] == pytest.approx(value)

@@ -1,4 +1,4 @@
-"""The audit: controls and k-mer baselines by window length, shared 31-mers; no input or output.
+"""The audit: controls and baselines by window length, shared 31-mers; no input or output.
 
 Training windows are never longer than ``LONGEST_TRAINING``: a linear classifier of frequencies is
 better fitted to many shorter windows than to a few longer ones, and applied to those as it is.
@@ -27,6 +27,7 @@ LONGEST_TRAINING = 1 << 16
 CONTROLS = ("n", "length", "record_length", "soft_mask")
 BY_RECORD = "record_length"  # the same in all windows of a record: records are its loci
 KS = tuple(range(1, LONGEST_K + 1))
+REPEATS = "repeats"
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class LengthResult:
         test_windows: likewise.
         locus: the loci's least length, in bases.
         refused: places passed over for their N, training and test.
-        accuracies: by classifier: the controls, then "1-mers" ... "6-mers".
+        accuracies: by classifier: the controls, then "1-mers" ... "6-mers" and "repeats".
     """
 
     length: int
@@ -236,6 +237,8 @@ def _predict(
             np.sqrt(own.kmers @ shares if k < LONGEST_K else own.kmers) for own in features
         )
         predicted[f"{k}-mers"] = predict_lda(train, training.label, tests, n_classes, seed)
+    train, *tests = (own.repeats for own in features)
+    predicted[REPEATS] = predict_lda(train, training.label, tests, n_classes, seed)
     return predicted
 
 

@@ -1,4 +1,4 @@
-"""What the audit's classifiers see of a window: k-mers, or N, length and soft mask alone.
+"""What the audit's classifiers see of a window: k-mers, repeats, or N, length and soft mask alone.
 
 Letters: B windows, L bases, K classes of 6-mers up to reverse complement.
 """
@@ -14,6 +14,7 @@ from genomamba_data_prep.audit.windows import AuditWindows, window_codes
 from genomamba_data_prep.codes import SOFT_MASK, N
 from genomamba_data_prep.kmers import canonical_classes, word_counts
 from genomamba_data_prep.progress import Progress
+from genomamba_data_prep.repeats import FEATURES, repeat_features
 from genomamba_data_prep.species_set import SpeciesSet
 
 Float32 = npt.NDArray[np.float32]
@@ -31,10 +32,12 @@ class Features(NamedTuple):
 
     Attributes:
         kmers: frequencies of strand-symmetric 6-mers, (B, K).
+        repeats: of `repeat_features`, (B, features of it).
         controls: by name, (B, features of it).
     """
 
     kmers: Float32
+    repeats: Float64
     controls: dict[str, Float64]
 
 
@@ -43,6 +46,7 @@ def read_features(species_set: SpeciesSet, windows: AuditWindows, progress: Prog
     classes = canonical_classes(LONGEST_K)
     n_classes = int(classes.max()) + 1
     kmers = np.zeros((len(windows), n_classes), dtype=np.float32)
+    repeats = np.zeros((len(windows), FEATURES))
     runs = {name: np.zeros((len(windows), 2 * RUN_BINS + 2)) for name in ("n", "soft_mask")}
     length = np.zeros((len(windows), 1))
     record = np.zeros((len(windows), 2))
@@ -54,6 +58,7 @@ def read_features(species_set: SpeciesSet, windows: AuditWindows, progress: Prog
         counts = word_counts(codes, LONGEST_K)
         folded = np.bincount(classes, weights=counts, minlength=n_classes)
         kmers[row] = folded / max(1.0, folded.sum())
+        repeats[row] = repeat_features(codes)
         runs["n"][row] = run_features(codes & N != 0)
         runs["soft_mask"][row] = run_features(codes & SOFT_MASK != 0)
         length[row] = 1 - runs["n"][row, 0]
@@ -61,7 +66,7 @@ def read_features(species_set: SpeciesSet, windows: AuditWindows, progress: Prog
         record[row] = np.log2([bases, interval.end - interval.start])
         progress.advance(windows.length)
     controls = {"n": runs["n"], "length": length, "record_length": record}
-    return Features(kmers, controls | {"soft_mask": runs["soft_mask"]})
+    return Features(kmers, repeats, controls | {"soft_mask": runs["soft_mask"]})
 
 
 def run_features(track: npt.NDArray[np.bool_]) -> Float64:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from genomamba_data_prep.audit.audit import CONTROLS, KS, Audit, LengthResult
+from genomamba_data_prep.audit.audit import CONTROLS, KS, REPEATS, Audit, LengthResult
 
 LEVEL = 0.05
 MOST_SHARED = 0.1  # of the distinct 31-mers; repeats leave about a thirtieth in great apes
@@ -37,7 +37,7 @@ class Finding(NamedTuple):
     """One line of the verdict.
 
     Attributes:
-        subject: a control's name, "k-mers" or "shared_kmers".
+        subject: a control's name, "k-mers", "repeats" or "shared_kmers".
         level: "passes"; "doubtful", above chance beyond its interval, but not after correction for
             the number of comparisons; "fails"; "open" where there are too few loci; "note".
         text: what was found.
@@ -51,10 +51,10 @@ class Finding(NamedTuple):
 
 
 def judge(audit: Audit) -> list[Finding]:
-    """The verdict: each control, the k-mer baselines, the shared 31-mers."""
+    """The verdict: each control, the baselines, the shared 31-mers."""
     significant = _holm(audit)
     findings = [_control(audit, name, significant) for name in CONTROLS]
-    return [*findings, _kmers(audit), _shared(audit)]
+    return [*findings, _kmers(audit), _repeats(audit), _shared(audit)]
 
 
 def _holm(audit: Audit) -> set[tuple[str, int]]:
@@ -106,6 +106,11 @@ def _kmers(audit: Audit) -> Finding:
     best = max(names, key=lambda name: longest.accuracies[name].accuracy)
     text = f"a model has to beat the k-mers: {best} reach {figure(longest, best)}"
     return Finding("k-mers", "note", text, "")
+
+
+def _repeats(audit: Audit) -> Finding:
+    text = f"and the lengths of repeats, which reach {figure(audit.by_length[-1], REPEATS)}"
+    return Finding(REPEATS, "note", text, "")
 
 
 def _shared(audit: Audit) -> Finding:

@@ -51,6 +51,7 @@ svg polyline, svg path { fill: none; stroke-width: 2; stroke-linejoin: round; }
 .s4 polyline, .s4 path { stroke: #cc79a7; } .s4 circle { fill: #cc79a7; }
 .s5 polyline, .s5 path { stroke: #e69f00; } .s5 circle { fill: #e69f00; }
 .s6 polyline, .s6 path { stroke: #56b4e9; } .s6 circle { fill: #56b4e9; }
+.s7 polyline, .s7 path { stroke: #b3a000; } .s7 circle { fill: #b3a000; }
 .rest polyline { stroke: var(--soft); }
 svg .band { stroke: none; shape-rendering: crispEdges; }
 .s1 .band { fill: #0072b2; } .s2 .band { fill: #d55e00; } .s3 .band { fill: #009e73; }
