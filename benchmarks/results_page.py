@@ -20,7 +20,7 @@ from genomamba_data_prep.atomic import atomic_file
 
 ROOT = Path(__file__).parents[1]
 COLUMNS = ("command", "commit", "hardware", "seed", "tokens", "seconds")
-COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#b3a000", "#56b4e9")
 Curve = dict[int, dict[str, Any]]  # length or step: accuracy, and low and high where known
 
 
@@ -40,7 +40,7 @@ def draw(name: str, curves: dict[str, Curve], output: Path, by: str) -> None:
             low, high = ([row[end] for row in curve.values()] for end in ("low", "high"))
             axis.fill_between(list(curve), low, high, color=color, alpha=0.15, linewidth=0)
     if len(curves) > 1:
-        axis.legend(loc="lower right")
+        axis.legend(loc="best")
     if by == "length (tokens)":
         axis.set_xscale("log", base=2)
     axis.set(xlabel=by, ylabel="accuracy", ylim=(0, 1.05), title=name)
