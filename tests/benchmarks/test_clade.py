@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -24,20 +25,31 @@ def run(script: str, *arguments: object) -> str:
     return done.stderr
 
 
-@pytest.mark.slow
-def test_a_tiny_clade_is_learnt_and_stands_beside_the_optimum(tmp_path: Path) -> None:
-    """Forty seconds on one core."""
-    output = tmp_path / "results" / "markov_clade.json"
-    tiny = [
-        *("--folder", tmp_path / "clade", "--output", output, "--preset", "demo"),
+def tiny(folder: Path, output: Path, *configs: object) -> list[object]:
+    return [
+        *("--folder", folder, "--output", output, "--preset", "demo"),
         *("--chromosomes", 4, "--chromosome-length", 300_000, "--test-chromosomes", 1),
         *("--lengths", "2^10..2^11", "--windows", 500, "--test-bases", 1_000_000),
-        *("--configs", "species/base", "tasks/markov_clade", "tasks/markov_clade_tiny"),
+        *configs,
         *("--device", "cpu", "--jobs", 1, "--max-bases", 16384),
     ]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "clade"
+    run("clade.py", *tiny(folder, folder / "none.json"), "--stages", "data")
+    return folder
+
+
+@pytest.mark.slow
+def test_a_tiny_clade_is_learnt_and_stands_beside_the_optimum(tmp_path: Path, data: Path) -> None:
+    """Half a minute on one core."""
+    shutil.copytree(data, tmp_path / "clade")
+    output = tmp_path / "results" / "markov_clade.json"
+    configs = ("--configs", "species/base", "tasks/markov_clade", "tasks/markov_clade_tiny")
     steps = ["--options", "--trainer.max_steps", 60, "--trainer.val_check_interval", 30]
-    run("clade.py", *tiny, "--stages", "data")
-    said = run("clade.py", *tiny, *steps)
+    said = run("clade.py", *tiny(tmp_path / "clade", output, *configs), *steps)
     assert "prepare simulate" not in said  # it is there
     found = json.loads(output.read_text())
     assert found["command"].startswith("python ")
@@ -60,21 +72,20 @@ def test_a_tiny_clade_is_learnt_and_stands_beside_the_optimum(tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_a_discriminant_of_a_tiny_clade_follows_its_language_model(tmp_path: Path) -> None:
+def test_a_discriminant_of_a_tiny_clade_follows_its_language_model(
+    tmp_path: Path, data: Path
+) -> None:
     """Half a minute on one core."""
+    shutil.copytree(data, tmp_path / "clade")
     output = tmp_path / "markov_clade.json"
     pretraining = ["pretraining/base", "tasks/markov_clade_pretraining"]
     discriminant = ["species/discriminant", "tasks/markov_clade_discriminant"]
-    tiny = [
-        *("--folder", tmp_path / "clade", "--output", output, "--preset", "demo"),
-        *("--chromosomes", 4, "--chromosome-length", 200_000, "--test-chromosomes", 1),
-        *("--lengths", "2^10", "--windows", 500, "--test-bases", 500_000),
+    configs = (
         *("--pretraining", *pretraining, "tasks/markov_clade_pretraining_tiny"),
         *("--configs", *discriminant, "tasks/markov_clade_discriminant_tiny"),
-        *("--device", "cpu", "--jobs", 1, "--max-bases", 16384),
-    ]
-    run("clade.py", *tiny)
+    )
+    run("clade.py", *tiny(tmp_path / "clade", output, *configs))
     found = json.loads(output.read_text())
-    assert found["tokens"] == 60 * 20 * 1024 + 80 * 80 * 256  # the language model's, too
+    assert found["tokens"] == 40 * 20 * 1024 + 40 * 80 * 256  # the language model's, too
     value = found["metrics"]["accuracy_by_length"]["1024"]
     assert 0.45 < value["accuracy"] < value["optimum"] + 0.05  # the optimum is 0.63
