@@ -48,12 +48,12 @@ class ErrorSums:
     def __init__(
         self, rows: Tensor, features: Callable[[Tensor], Tensor], last: Position | None = None
     ) -> None:
-        self._rows, self._features = rows.float(), features
+        self._rows, self._features = rows, features
         self.last = last
 
     @torch.no_grad()
     def __call__(self, hidden: Tensor, tokens: Tensor, seq_idx: Tensor | None = None) -> Tensor:
-        """(P, (V - 1) F) float32: the errors of all tokens but N, whose the others imply.
+        """(P, (V - 1) F), at least float32: errors of all tokens but N, whose the others imply.
 
         Args:
             hidden: (B, L, d_model).
@@ -61,16 +61,17 @@ class ErrorSums:
             seq_idx: (B, L), which packed sequence a position belongs to; None is one a row.
         """
         with torch.autocast(hidden.device.type, enabled=False):
-            hidden, tokens = hidden.float(), tokens.to(hidden.device).long()
+            rows, tokens = self._rows, tokens.to(hidden.device).long()
+            dtype = torch.promote_types(rows.dtype, torch.float32)
             owners = None if seq_idx is None else seq_idx.to(hidden.device)
-            expected = functional.linear(hidden, self._rows).softmax(-1)
-            features = self._features(hidden)
-            counts = tokens != len(self._rows) - 1
+            expected = functional.linear(hidden.to(dtype), rows.to(dtype)).softmax(-1)
+            features = self._features(hidden.to(rows.dtype)).to(dtype)
+            counts = tokens != len(rows) - 1
             if self.last is None:
                 counts[:, 0] = False
             if owners is not None:
                 counts &= owners == _shifted(owners, self.last and self.last.seq_idx)
-            errors = functional.one_hot(tokens, len(self._rows)) - _shifted(
+            errors = functional.one_hot(tokens, len(rows)) - _shifted(
                 expected, self.last and self.last.expected
             )
             errors = errors[..., :-1] * counts[..., None]

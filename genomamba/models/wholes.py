@@ -212,8 +212,7 @@ class MambaForClassification(nn.Module):
         """
         length = tokens.shape[1]
         rows = tokens.reshape(-1, restart)
-        part = self.adding()
-        stretches = self.backbone.map_segments(rows, lambda hidden, at: part(hidden, rows[:, at]))
+        stretches = self.backbone.map_segments(rows, lambda hidden, _: self.head.part(hidden))
         parts = [found for found, _ in stretches]
         means = torch.stack(parts).sum(0) / restart
         found = {}

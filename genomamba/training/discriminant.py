@@ -9,7 +9,6 @@ Letters: B batch, L length, C classes, F features.
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -78,7 +77,8 @@ class DiscriminantTask(ClassificationTask):
             )
         super().configure_model()
         assert isinstance(self.model, MambaForClassification)
-        self.model.backbone.requires_grad_(False)
+        self.model.requires_grad_(False)
+        self.model.head.out_proj.bias.requires_grad_()
         features = self.model.head.running_mean
         classes = len(self.classes)
         options: dict[str, Any] = {"dtype": torch.float64, "device": features.device}
@@ -87,27 +87,31 @@ class DiscriminantTask(ClassificationTask):
         self.register_buffer("counts", torch.zeros(classes, **options))
         self.register_buffer("bases", torch.zeros((), **options))
 
-    def on_fit_start(self) -> None:
-        # A step without a loss is on purpose.
-        warnings.filterwarnings("ignore", message=".*training_step.* returned .None.")
-
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Counts the steps; there are no gradients."""
+        """Counts the steps; it changes nothing."""
         assert isinstance(self.model, MambaForClassification)
-        return torch.optim.SGD(self.model.head.parameters(), lr=0.0)
+        return torch.optim.SGD([self.model.head.out_proj.bias], lr=0.0)
+
+    def training_step(self, batch: Batch, _: int) -> Tensor:
+        assert isinstance(self.model, MambaForClassification)
+        self._add(self.model, batch)
+        # Lightning wants a loss of every rank's step: one of a parameter that it leaves at zero.
+        return 0.0 * self.model.head.out_proj.bias.sum()
 
     @torch.no_grad()
-    def training_step(self, batch: Batch, _: int) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        assert isinstance(self.model, MambaForClassification)
-        model, head = self.model, self.model.head
+    def _add(self, model: MambaForClassification, batch: Batch) -> None:
+        head = model.head
         found = tokens(batch.codes)
         pooled = join(model.parts(found), head.pooling, found.shape, None)[0].double()
         member = functional.one_hot(batch.labels, len(self.classes)).double()
-        reduce = self.trainer.strategy.reduce
-        self.scatter += reduce(pooled.mT @ pooled, reduce_op="sum")
-        self.sums += reduce(member.mT @ pooled, reduce_op="sum")
-        self.counts += reduce(member.sum(0), reduce_op="sum")
-        self.bases += reduce(torch.tensor(float(batch.codes.numel())).to(self.bases), "sum")
+        added = (
+            (self.scatter, pooled.mT @ pooled),
+            (self.sums, member.mT @ pooled),
+            (self.counts, member.sum(0)),
+            (self.bases, self.bases.new_tensor(batch.codes.numel())),
+        )
+        for total, own in added:
+            total += self.trainer.strategy.reduce(own, reduce_op="sum")  # of all ranks
         shrinkage = None
         if (self.counts >= 2).all():
             fitted = discriminant(self.scatter, self.sums, self.counts, self.shrinkage)

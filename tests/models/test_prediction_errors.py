@@ -101,6 +101,15 @@ def test_nothing_is_differentiated(model: MambaForClassification) -> None:
     assert model.head.out_proj.weight.grad is not None
 
 
+@pytest.mark.parametrize(
+    ("dtype", "found"), [(torch.float64,) * 2, (torch.bfloat16, torch.float32)]
+)
+def test_sums_are_at_least_float32(
+    model: MambaForClassification, dtype: torch.dtype, found: torch.dtype
+) -> None:
+    assert sums(model.to(dtype), sequence(20)).dtype == found
+
+
 def test_what_it_needs(model: MambaForClassification) -> None:
     untied = MambaConfig(d_model=8, n_layer=1, tie_embeddings=False)
     with pytest.raises(ValueError, match=r"tie_embeddings: expected true with pooling .errors."):

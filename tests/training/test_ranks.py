@@ -65,6 +65,19 @@ def test_the_weights_and_results_of_one_process(data: Any, genomamba: Callable[.
     assert results[0]["examples"] == 12
 
 
+def test_the_discriminant_of_one_process(data: Any, genomamba: Callable[..., int]) -> None:
+    """Sums over both ranks' windows; each rank's alone would be another discriminant."""
+    assert genomamba("fit", "--run", "p", base="pretraining/base") == 0
+    given = ("--model.init_args.pretrained", "p/checkpoints/last.ckpt", *SAME_LOSS)
+    ddp = start("species/discriminant", data.overlay, "ddp", *given, "--trainer.strategy=ddp")
+    assert genomamba("fit", "--run", "one", *given, base="species/discriminant") == 0
+    assert ddp.wait(300) == 0
+    truth, result = weights("one"), weights("ddp")
+    assert truth["bases"] == 6 * 6 * 65
+    for name, tensor in truth.items():
+        torch.testing.assert_close(result[name], tensor, rtol=1e-6, atol=1e-9, msg=name)
+
+
 @pytest.mark.parametrize("size", [0, 2])
 def test_a_size_that_the_ranks_do_not_have(
     genomamba: Callable[..., int], capsys: pytest.CaptureFixture[str], size: int

@@ -120,8 +120,9 @@ def backward_work(
         grad_B.stride(),
         triton_rounds.most_numbers(inputs.u),
     )
-    make = lambda: _plan_backward(inputs, plan, is_share, grad_y, grad_z, grad_B)  # noqa: E731
-    return remember(_backward, key, make)
+    return remember(
+        _backward, key, lambda: _plan_backward(inputs, plan, is_share, grad_y, grad_z, grad_B)
+    )
 
 
 def _signature(inputs: ScanInputs, plan: Plan) -> tuple[Any, ...]:
