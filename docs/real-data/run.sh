@@ -2,7 +2,8 @@
 # The real-input runs of docs/real-data.md.
 # Usage: docs/real-data/run.sh mito|chr1|audit|distant_sets OUT
 #        docs/real-data/run.sh distant_audit|distant_kmers|distant_compare OUT five|hard_five
-#        docs/real-data/run.sh distant_train|distant_evaluate OUT five|hard_five [OPTION...]
+#        docs/real-data/run.sh distant_language OUT [OPTION...]
+#        docs/real-data/run.sh distant_train|distant_pretrained|distant_evaluate OUT five|hard_five [OPTION...]
 #        docs/real-data/run.sh human_sets OUT
 #        docs/real-data/run.sh human_train OUT 1k|8k|65k|1m plain|warmup [OPTION...]
 #        docs/real-data/run.sh human_evaluate OUT [OPTION...]
@@ -18,7 +19,8 @@ set_name=${1:?which run}
 out=${2:?output folder}
 shift 2
 case $set_name in
-  distant_audit | distant_kmers | distant_train | distant_evaluate | distant_compare) ;;
+  distant_audit | distant_kmers | distant_evaluate | distant_compare) ;;
+  distant_language | distant_train | distant_pretrained) ;;
   human_train | human_evaluate | apes_audit | apes_kmers | apes_train) ;;
   apes_language | apes_discriminant | apes_evaluate) ;;
   *)
@@ -142,9 +144,10 @@ distant_sets() { # stores, and for each set: species set, splits, frozen windows
   for species in human macaque mouse rat cow dog elephant; do
     encode "$species" "$distant/$species".{train,valid,test}.fa.gz
   done
-  for name in five hard_five; do
+  for name in all five hard_five; do # all: for the language model
     local members="human mouse dog cow elephant"
     [[ $name == hard_five ]] && members="human macaque mouse rat cow"
+    [[ $name == all ]] && members="human macaque mouse rat cow dog elephant"
     printf 'species\tstore\n' > "$out/$name.tsv"
     for species in $members; do
       printf '%s\tstores/%s\n' "$species" "$species" >> "$out/$name.tsv"
@@ -158,6 +161,7 @@ distant_sets() { # stores, and for each set: species set, splits, frozen windows
       split+=("--$part" "$names")
     done
     "$genomamba" prepare split "$out/$name.tsv" "${split[@]}" --output "$out/$name.splits.tsv"
+    [[ $name == all ]] && continue
     for part in valid test; do
       "$genomamba" prepare manifest "$out/$name.tsv" --splits "$out/$name.splits.tsv" \
         --split "$part" --lengths 2^10,2^12,2^14,2^16 --windows 100000 --apart \
@@ -183,6 +187,19 @@ distant_train() { # SET [OPTION...]: checkpoints in OUT/SET.run
   "$genomamba" fit --config species/base --config recipes/distant_species --run "$out/$name.run" \
     --data.species_set "$out/$name.tsv" --data.splits "$out/$name.splits.tsv" \
     --data.valid_manifest "$out/$name/valid-65536.parquet" "$@"
+}
+
+distant_language() { # [OPTION...]: a language model of all seven, in OUT/distant.language
+  "$genomamba" fit --config pretraining/base --config recipes/distant_species/language \
+    --run "$out/distant.language" --data.species_set "$out/all.tsv" \
+    --data.splits "$out/all.splits.tsv" "$@"
+}
+
+distant_pretrained() { # SET [OPTION...]: as distant_train, from the weights of distant_language
+  local name=$1
+  shift
+  distant_train "$name" --config recipes/distant_species/pretrained \
+    --model.init_args.pretrained "$out/distant.language/checkpoints/last.ckpt" "$@"
 }
 
 distant_evaluate() { # SET [OPTION...]: the best checkpoint at every length, and window by window
@@ -221,8 +238,6 @@ human_store() {
 }
 
 part_names() { zcat "$apes/chr1/human.$1.fa.gz" | sed -n 's/^>\([^ ]*\).*/\1/p'; }
-
-extra_names() { sed -n 's/^>\([^ ]*\).*/\1/p' "$out/fasta/human.fa" | grep -v '^chr1:'; }
 
 extra_names() { sed -n 's/^>\([^ ]*\).*/\1/p' "$out/fasta/human.fa" | grep -v '^chr1:'; }
 
@@ -341,7 +356,8 @@ apes_evaluate() { # RUN [OPTION...]: the best or only checkpoint at every length
 
 case $set_name in
   mito | chr1 | audit | distant_sets | human_sets | apes_sets) "$set_name" ;;
-  distant_audit | distant_kmers | distant_train | distant_evaluate | distant_compare | \
+  distant_audit | distant_kmers | distant_evaluate | distant_compare | \
+    distant_language | distant_train | distant_pretrained | \
     human_train | human_evaluate | apes_audit | apes_kmers | apes_train | apes_language | \
     apes_discriminant | apes_evaluate)
     "$set_name" "$@"

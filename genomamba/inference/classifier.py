@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from genomamba.models import MambaForClassification
+from genomamba.models.backbone import grid_segment
 from genomamba_data_prep.codes import BASE_BITS, Codes
 
 LogProbabilities = npt.NDArray[np.float64]
@@ -50,10 +51,11 @@ class WindowClassifier:
     def limit(self, bases: int | None) -> int | None:
         """Work on at most so many bases of a row at a time: the state goes from piece to piece.
 
-        Returns how many that are: on the CPU fewer than asked for, where its caches hold no more.
+        Returns how many that are: multiples of the grid; on the CPU no more than its caches hold.
         """
         if self.device.type == "cpu":
             bases = min(bases or CPU_POSITIONS, CPU_POSITIONS)
+        bases = None if bases is None else grid_segment(bases)
         backbone = self.model.backbone
         backbone.config = replace(backbone.config, segment_length=bases)
         return bases

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from genomamba.inference.budget import Budget
-from genomamba.models import MambaForClassification, MambaState
+from genomamba.models import MambaForClassification
+from genomamba.models.backbone import grid_segment
 from genomamba_data_prep.codes import BASE_BITS, Codes, reverse_complement
 from genomamba_data_prep.manifest_windows import ManifestReader
 
@@ -106,10 +107,10 @@ def prefix_logits(
     """
     head, device = model.head, model.backbone.embedding.weight.device
     tokens = torch.from_numpy(codes & BASE_BITS).to(device)
-    state: MambaState | None = None
+    state = model.backbone.initial_state(len(codes))
     pooled: Tensor | None = None  # sum over the positions so far, or the last one
     logits, add = [], model.adding()
-    for begin, end in _pieces(stops, max(1, max_bases // len(codes))):
+    for begin, end in _pieces(stops, grid_segment(max(1, max_bases // len(codes)))):
         piece = tokens[:, begin:end]
 
         def part(hidden: Tensor, at: slice, piece: Tensor = piece) -> Tensor:

@@ -45,7 +45,7 @@ class Stream:
         self._classifier, self._budget = classifier, budget
         self._length, self._step = length, step or length
         self._position = 0
-        self._state: MambaState | None = None
+        self._state = classifier.model.backbone.initial_state(1)
         self._add: Adding | None = None
         self._pooled: Tensor | None = None  # (1, features): sum of all positions, or the last one
         self._logits: list[Tensor] = []

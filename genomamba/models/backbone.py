@@ -18,11 +18,17 @@ from genomamba.models.norm import RMSNorm, autocast_dtype
 from genomamba.models.recompute import casting_weights_anew, recomputed
 from genomamba.models.sequence_parallel import share_of
 from genomamba.models.state import AnyState, MambaState
-from genomamba_kernels import Share
+from genomamba_kernels import STATE_GRID, Share
 
 T = TypeVar("T")
 PIECE = 2**25  # numbers of the residual stream: 2^18 positions of 128
 EMBEDDING_STD = 0.02  # mamba-ssm's and GPT-2's
+
+
+def grid_segment(positions: int) -> int:
+    """The segments that a model works in if it may hold so many positions: multiples of
+    `STATE_GRID` unless they are shorter, so that the result does not depend on them."""
+    return positions // STATE_GRID * STATE_GRID or positions
 
 
 class MambaBackbone(nn.Module):
@@ -45,7 +51,9 @@ class MambaBackbone(nn.Module):
     forward twice, whatever n; n balances what is kept against what is held for a moment. A single
     block is ``genomamba_kernels.mamba_block``, which computes less again: the fastest of them.
 
-    With ``config.segment_length`` = S all the blocks work on S positions at a time. Between the
+    With ``config.segment_length`` = S all the blocks work on S positions at a time, on as many
+    whole `STATE_GRID` as S holds: without gradients the hidden vectors of a long sequence on a GPU
+    are then the same for all S, bit for bit, as far as the matrix products are. Between the
     forward and the backward pass the model keeps the tokens (a byte a position if they are uint8,
     on the CPU if they are given there) and, for each of the L / S segments, the state at its
     border: n_layer d_inner (4 d_state + e (d_conv - 1)) bytes a row, e the type's. The backward
@@ -164,17 +172,26 @@ class MambaBackbone(nn.Module):
             raise ValueError(f"state: expected {len(self.layers)} layers, got {len(state.layers)}")
         self._check_able(state, seq_idx)
         length = tokens.shape[1]
-        segment = self.config.segment_length or length
+        segment = grid_segment(self.config.segment_length or length)
         if self.sequence_group is not None:  # equal ones, so that the last is not too short
             count = math.ceil(length / (segment * self.sequence_group.size()))
             segment = math.ceil(length / count)
         if segment >= length:
             yield from self._run(tokens, self._pieces(tokens), state, seq_idx, function)
             return
+        if state is None and not torch.is_grad_enabled():
+            state = self.initial_state(len(tokens))
         for start in range(0, length, segment):
             at = self._own(slice(start, min(start + segment, length)))
             [(result, state)] = recomputed(self._run, tokens, [at], state, seq_idx, function)
             yield result, state
+
+    def initial_state(self, batch: int) -> MambaState:
+        """The state before the first position. A pass that starts with it, instead of with none, is
+        cut like the later parts of a longer row (``genomamba_kernels.STATE_GRID``)."""
+        weight = self.embedding.weight
+        dtype = torch.promote_types(weight.dtype, torch.float32)
+        return MambaState.zeros(self.config, batch, weight.device, dtype)
 
     def _check_able(self, state: MambaState | None, seq_idx: Tensor | None) -> None:
         """That the mixer can do what it is asked for."""

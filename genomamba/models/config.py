@@ -61,8 +61,8 @@ class MambaConfig:
         backend: of the scan and the convolution, see ``genomamba_kernels``.
         recompute: what is computed again in the backward pass instead of being kept, see
             ``MambaBackbone``: "none", "block", or "group:n" for n blocks together.
-        segment_length: positions that the model works on at a time, see ``MambaBackbone``; None is
-            the whole length.
+        segment_length: positions that the model works on at a time, at most, see ``MambaBackbone``;
+            None is the whole length.
         mixer: what mixes along the length in every block. "mamba", or a baseline on the same
             footing: "s4d", the same without selection; "attention"; "hyena". The last two are
             followed by an MLP, and d_state, d_conv of "attention", expand and dt_* say nothing of

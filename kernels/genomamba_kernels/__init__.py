@@ -8,10 +8,11 @@ from genomamba_kernels.mamba_block import mamba_block
 from genomamba_kernels.mamba_inner import mamba_inner
 from genomamba_kernels.next_token_loss import next_token_loss
 from genomamba_kernels.rms_norm import rms_norm
-from genomamba_kernels.selective_scan import selective_scan
+from genomamba_kernels.selective_scan import STATE_GRID, selective_scan
 from genomamba_kernels.sharing import Share
 
 __all__ = [
+    "STATE_GRID",
     "Share",
     "causal_conv1d",
     "mamba_block",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import sys
+from itertools import pairwise
 
 import pytest
 import torch
@@ -17,12 +18,14 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 pytest.importorskip("triton")
 
 from genomamba_kernels import selective_scan  # noqa: E402
-from genomamba_kernels.selective_scan import triton_autograd  # noqa: E402
+from genomamba_kernels.selective_scan import triton_autograd, triton_plan  # noqa: E402
 from genomamba_kernels.selective_scan.inputs import ScanInputs  # noqa: E402
 from genomamba_kernels.selective_scan.triton_layout import collect, share  # noqa: E402
 from genomamba_kernels.selective_scan.triton_plan import (  # noqa: E402
+    DEFAULT_PLAN,
     Blocks,
     Plan,
+    cut_forward,
     cut_length,
 )
 
@@ -171,6 +174,53 @@ def test_segments_cover_the_length(shape):
         count, segment = cut_length(torch.empty(shape, device="meta"), 1, interval, SMALL.forward)
         assert segment % interval == 0
         assert (count - 1) * segment < shape[1] <= count * segment
+
+
+ALONG_LENGTH = ("u", "delta", "B", "C", "z")
+
+
+@pytest.mark.parametrize("cuts", [(32,), (64, 96, 160), (32, 64, 96, 128, 160)])
+@pytest.mark.parametrize("lengths", [(), (50, 46, 13)])
+def test_rows_cut_at_the_grid_give_the_same_bits(scan, monkeypatch, cuts, lengths):
+    monkeypatch.setattr(triton_autograd, "choose_plan", lambda *of: SMALL._replace(grid=32))
+    length = 173
+    seq_idx = packed(2, length, *lengths, length).to(DEVICE) if lengths else None
+    tensors = scan(2, length, 7, 3, mean_step=0.1).to(torch.float32).on(DEVICE).tensors
+
+    def part(start, stop, state):
+        pieces = {n: t[:, start:stop] if n in ALONG_LENGTH else t for n, t in tensors.items()}
+        pieces["initial_state"] = state
+        return selective_scan(
+            **pieces,
+            delta_softplus=True,
+            seq_idx=None if seq_idx is None else seq_idx[:, start:stop].contiguous(),
+            return_final_state=True,
+            backend="triton",
+        )
+
+    whole, whole_state = part(0, length, tensors["initial_state"])
+    state, parts = tensors["initial_state"], []
+    for start, stop in pairwise((0, *cuts, length)):
+        if seq_idx is not None and start and not torch.equal(*seq_idx[:, [start - 1, start]].T):
+            state = torch.zeros_like(state)
+        y, state = part(start, stop, state)
+        parts.append(y)
+    assert torch.equal(torch.cat(parts, dim=1), whole)
+    assert torch.equal(state, whole_state)
+
+
+def test_which_rows_are_cut_at_the_grid(monkeypatch):
+    monkeypatch.setattr(triton_plan, "_multiprocessors", lambda device: 132)
+
+    def cut(shape, continues):
+        return cut_forward(torch.empty(shape, device="meta"), 1, DEFAULT_PLAN, continues)
+
+    assert cut((1, 2**20, 256), False) == cut((1, 2**20, 256), True) == (2048, 512, True)
+    assert cut((1, 4099, 256), True) == (9, 512, True)
+    assert cut((1, 2**14, 256), False)[1:] != (512, True)
+    # Rows that fill the card are one segment each, however they are cut.
+    assert cut((256, 2**18, 256), False) == (1, 2**18, False)
+    assert cut((256, 2**12, 256), True) == (1, 2**12, False)
 
 
 def test_what_triton_cannot_run_is_refused(scan, monkeypatch):

@@ -51,10 +51,10 @@ def scan_forward(
             place between the two passes; the states are those before and after the whole rows.
     """
     u, delta, A, bias = inputs.u, inputs.delta, inputs.A, inputs.delta_bias
-    work = forward_work(inputs, plan, save, share is not None)
+    work = forward_work(inputs, plan, save, share is not None, initial_state is not None)
     state = u.new_empty(work.states, dtype=torch.float32)
     after = None
-    first_pass = work.segments > 1 or share is not None
+    first_pass = work.segments > 1 or share is not None or work.chained
     if entering is None and (first_pass or initial_state is not None):
         working = u.new_empty(sum(work.entering), dtype=torch.float32)
         entering, decay = working.split_with_sizes(work.entering)
@@ -74,7 +74,10 @@ def scan_forward(
         if share is not None:
             ends = row_ends(work, leaving, decay, shared.a, A, entering)
             initial_state, after = states_between(*ends, initial_state, share)
-        pass_states(work, leaving, decay, shared.a, initial_state, entering)
+        if work.chained:
+            after = u.new_empty((len(u), *A.shape), dtype=torch.float32)
+        end = after if work.chained else None
+        pass_states(work, leaving, decay, shared.a, initial_state, entering, end)
     if y is None:
         y = torch.empty_like(u, memory_format=torch.contiguous_format)
     final_state = u.new_empty((len(u), *A.shape), dtype=torch.float32)

@@ -13,6 +13,10 @@ import torch
 from torch import Tensor
 
 from genomamba_kernels.ahead import real_device
+from genomamba_kernels.selective_scan.grid import STATE_GRID
+
+# Channel-positions of a row from which on segments of STATE_GRID keep a card as busy as others.
+LONG = 2**26
 
 
 class Blocks(NamedTuple):
@@ -29,6 +33,7 @@ class Plan(NamedTuple):
     interval: int  # K, steps between the states that forward keeps for backward: T, 2 T, ... 64
     forward: Blocks
     backward: Blocks
+    grid: int = STATE_GRID  # positions, a multiple of K
 
 
 WARP_CHANNELS = 64  # two a lane
@@ -68,13 +73,40 @@ def cut_length(
     More segments keep the card busier, but all but one are walked twice. None is longer than
     `longest`, unless an interval is.
     """
-    batch, length, channels = u.shape
-    rows = batch * groups * channel_blocks(channels, groups, blocks.width)
-    cut = _cut_length(rows, length, interval, blocks, _multiprocessors(real_device(u)))
+    cut = _cut_length(
+        _rows(u, groups, blocks), u.shape[1], interval, blocks, _multiprocessors(real_device(u))
+    )
     if longest is None or cut[1] <= longest:
         return cut
     segment = max(1, longest // interval) * interval
-    return ceil_div(length, segment), segment
+    return ceil_div(u.shape[1], segment), segment
+
+
+def cut_forward(u: Tensor, groups: int, plan: Plan, continues: bool) -> tuple[int, int, bool]:
+    """As `cut_length`, and whether the segments are those of the grid.
+
+    The state that enters a segment is rounded otherwise for another cut, and a network of many
+    layers multiplies that. So rows that continue earlier ones, and rows so long that they may be
+    read in parts, have segments whose length does not depend on theirs. Where rows alone fill the
+    card all of each is one segment, and the state is the same for any cut.
+    """
+    _, length, channels = u.shape
+    interval, blocks = plan.interval, plan.forward
+    if not continues and length * channels < LONG:
+        return *cut_length(u, groups, interval, blocks), False
+    if (
+        _cut_length(
+            _rows(u, groups, blocks), LONG, interval, blocks, _multiprocessors(real_device(u))
+        )[0]
+        == 1
+    ):
+        return 1, ceil_div(length, interval) * interval, False
+    return ceil_div(length, plan.grid), plan.grid, True
+
+
+def _rows(u: Tensor, groups: int, blocks: Blocks) -> int:
+    """Programs that a segment of all rows has."""
+    return len(u) * groups * channel_blocks(u.shape[2], groups, blocks.width)
 
 
 @functools.lru_cache(maxsize=4096)  # shapes come again and again, and the host is waited for

@@ -1,23 +1,17 @@
 # type: ignore  (Triton's language is not Python to a type checker)
+# ruff: noqa: RUF005  (Triton adds tuples but does not unpack them)
 """Chains segments: from what each leaves when zero enters, and its decay, to what enters each.
 
-The map h -> exp(A q) h + b of a segment composes associatively, so the chain is a parallel scan.
-Serves the states (forward in time) and their gradients (backwards in time).
+One after another, h -> exp(A q) h + b: composed in parallel, what enters a segment would be rounded
+by its place in the chain, and a row read in parts would differ (triton_plan.cut_forward). What the
+next segments need is loaded ahead. Serves the states (forward in time) and their gradients
+(backwards in time).
 """
 
 from __future__ import annotations
 
 import triton
 import triton.language as tl
-
-
-@triton.jit
-def compose(decay, leaving, later_decay, later_leaving):
-    """One segment after another. A decay of exactly zero, a restart or an underflow, lets nothing
-    pass: not even a NaN."""
-    crossing = tl.where(later_decay == 0.0, 0.0, later_decay * leaving)
-    decay = tl.where(later_decay == 0.0, 0.0, later_decay * decay)
-    return decay, crossing + later_leaving
 
 
 @triton.jit(do_not_specialize=["S", "TRUE_N"])
@@ -52,18 +46,21 @@ def pass_states_kernel(
     tl.store(entering_ptr + (first * N + n) * D + d, state, mask=mask)
 
     for base in range(0, S, BLOCK_S):
-        s = base + tl.arange(0, BLOCK_S)  # counted in the order of the chain
-        segment = row * S + (S - 1 - s if REVERSE else s)
-        inside = (s < S)[:, None] & mask[None, :]
-        q = tl.load(decay_ptr + segment[:, None] * D + d[None, :], mask=inside, other=0.0)
-        decay = tl.where(q == float("inf"), 0.0, tl.exp2(q * a[None, :]))
-        where = (segment[:, None] * N + n) * D + d[None, :]
-        leaving = tl.load(leaving_ptr + where, mask=inside, other=0.0)
-        decay, leaving = tl.associative_scan((decay, leaving), 0, compose)
-        leaving += tl.where(decay == 0.0, 0.0, decay * state[None, :])
-        following = where + (-N * D if REVERSE else N * D)
-        tl.store(entering_ptr + following, leaving, mask=inside & (s + 1 < S)[:, None])
-        last = (s == tl.minimum(base + BLOCK_S, S) - 1)[:, None]
-        state = tl.sum(tl.where(last, leaving, 0.0), axis=0)
+        decays, leaving = (), ()
+        for i in tl.static_range(BLOCK_S):
+            s = base + i  # counted in the order of the chain
+            segment = row * S + (S - 1 - s if REVERSE else s)
+            inside = mask & (s < S)
+            q = tl.load(decay_ptr + segment * D + d, mask=inside, other=0.0)
+            decays = decays + (tl.where(q == float("inf"), 0.0, tl.exp2(q * a)),)
+            left = tl.load(leaving_ptr + (segment * N + n) * D + d, mask=inside, other=0.0)
+            leaving = leaving + (left,)
+        for i in tl.static_range(BLOCK_S):
+            s = base + i
+            # A decay of exactly zero, a restart or an underflow, lets nothing pass: no NaN either.
+            crossing = tl.where(decays[i] == 0.0, 0.0, decays[i] * state) + leaving[i]
+            state = tl.where(s < S, crossing, state)
+            following = row * S + (S - 2 - s if REVERSE else s + 1)
+            tl.store(entering_ptr + (following * N + n) * D + d, state, mask=mask & (s + 1 < S))
     if end_ptr is not None:
         tl.store(end_ptr + (row * D + d) * TRUE_N + n, state, mask=mask & (n < TRUE_N))

@@ -31,6 +31,7 @@ from genomamba_kernels.selective_scan.triton_plan import (
     Plan,
     ceil_div,
     channel_blocks,
+    cut_forward,
     cut_length,
 )
 from genomamba_kernels.selective_scan.triton_rounds import (
@@ -69,6 +70,7 @@ class Forward(NamedTuple):
     leaving: int  # where those that the segments leave begin
     entering: tuple[int, ...]  # numbers of entering and decay
     shape: tuple[int, ...]  # (B, S, even N, D)
+    chained: bool  # whether the state after the rows is the chain's: a row may be cut there
 
 
 class Round(NamedTuple):
@@ -99,9 +101,12 @@ _forward: dict[Any, Forward] = {}
 _backward: dict[Any, Backward] = {}
 
 
-def forward_work(inputs: ScanInputs, plan: Plan, save: bool, is_share: bool) -> Forward:
-    key = (*_signature(inputs, plan), save, is_share)
-    return remember(_forward, key, lambda: _plan_forward(inputs, plan, save, is_share))
+def forward_work(
+    inputs: ScanInputs, plan: Plan, save: bool, is_share: bool, continues: bool
+) -> Forward:
+    """`continues`: whether a state enters the rows."""
+    key = (*_signature(inputs, plan), save, is_share, continues)
+    return remember(_forward, key, lambda: _plan_forward(inputs, plan, save, is_share, continues))
 
 
 def backward_work(
@@ -145,16 +150,14 @@ def _strides(x: Tensor | None) -> tuple[int, int]:
     return (0, 0) if x is None else (x.stride(0), x.stride(1))
 
 
-def _divide(inputs: ScanInputs, plan: Plan, blocks: Blocks, backward: bool) -> Division:
+def _divide(
+    inputs: ScanInputs, plan: Plan, blocks: Blocks, segments: int, segment_length: int
+) -> Division:
     batch, length, channels = inputs.u.shape
     groups, states = inputs.B.shape[2:]
     states += states % 2
     width, tile = blocks.width, plan.tile
     parts = channel_blocks(channels, groups, width)
-    longest = None
-    if backward:
-        longest = longest_segment(inputs.u, 2 * states * groups * parts)
-    segments, segment_length = cut_length(inputs.u, groups, plan.interval, blocks, longest)
     sizes = {
         "L": length,
         "padded_L": ceil_div(length, STEPS) * STEPS,
@@ -179,25 +182,29 @@ def _divide(inputs: ScanInputs, plan: Plan, blocks: Blocks, backward: bool) -> D
 def _passing(shape: tuple[int, ...], true_states: int, reverse: bool) -> tuple[Launch, int]:
     """pass_states for (B, S, even N, D), and its number of programs."""
     batch, segments, states, channels = shape
-    width = 8  # few, for more programs
+    width = 32  # one a lane: the chain is serial, and waits for loads
     launch = Launch(
         pass_states_kernel,
-        {"num_warps": 4},
+        {"num_warps": 1},
         S=segments,
         TRUE_N=true_states,
         D=channels,
         N=states,
-        BLOCK_S=min(triton.next_power_of_2(segments), 64),
+        BLOCK_S=min(triton.next_power_of_2(segments), 16),
         W=width,
         REVERSE=reverse,
     )
     return launch, batch * states * ceil_div(channels, width)
 
 
-def _plan_forward(inputs: ScanInputs, plan: Plan, save: bool, is_share: bool) -> Forward:
+def _plan_forward(
+    inputs: ScanInputs, plan: Plan, save: bool, is_share: bool, continues: bool
+) -> Forward:
     u, A = inputs.u, inputs.A
-    batch, _, channels = u.shape
-    work = _divide(inputs, plan, plan.forward, backward=False)
+    batch, length, channels = u.shape
+    *cut, on_grid = cut_forward(u, inputs.B.shape[2], plan, continues)
+    chained = on_grid and length % plan.grid == 0 and not is_share
+    work = _divide(inputs, plan, plan.forward, *cut)
     segments, states, sizes = work.segments, work.states, work.sizes
     u_row, u_step = _strides(u)
     delta_row, delta_step = _strides(inputs.delta)
@@ -208,7 +215,10 @@ def _plan_forward(inputs: ScanInputs, plan: Plan, save: bool, is_share: bool) ->
         "delta_row": delta_row,
         "DELTA_STEP": delta_step,
     }
-    ends = Launch(segment_ends_kernel, work.options, ENDS=0 if is_share else 1, **of_rows, **sizes)
+    to_the_end = is_share or chained
+    ends = Launch(
+        segment_ends_kernel, work.options, ENDS=0 if to_the_end else 1, **of_rows, **sizes
+    )
     scan = Launch(
         scan_kernel,
         work.options,
@@ -236,6 +246,7 @@ def _plan_forward(inputs: ScanInputs, plan: Plan, save: bool, is_share: bool) ->
         saved,
         rooms(channels, of_segments, batch * segments * channels),
         shape,
+        chained,
     )
 
 
@@ -249,10 +260,13 @@ def _plan_backward(
 ) -> Backward:
     u, A = inputs.u, inputs.A
     batch, length, channels = u.shape
-    tile = plan.tile
-    work = _divide(inputs, plan, plan.backward, backward=True)
-    segments, states, sizes = work.segments, work.states, work.sizes
-    groups, segment_length = sizes["G"], sizes["segment_length"]
+    tile, groups = plan.tile, inputs.B.shape[2]
+    states = A.shape[1] + A.shape[1] % 2
+    numbers = 2 * states * groups * channel_blocks(channels, groups, plan.backward.width)
+    longest = longest_segment(u, numbers)
+    segments, segment_length = cut_length(u, groups, plan.interval, plan.backward, longest)
+    work = _divide(inputs, plan, plan.backward, segments, segment_length)
+    sizes = work.sizes
     u_row, u_step = _strides(u)
     delta_row, delta_step = _strides(inputs.delta)
     z_row, z_step = _strides(inputs.z)
@@ -270,7 +284,6 @@ def _plan_backward(
     ends = Launch(segment_gradients_kernel, work.options, ENDS=0 if is_share else 1, **common)
     shape = (batch, segments, states, channels)
     passing, passing_programs = _passing(shape, A.shape[1], reverse=True)
-    numbers = 2 * states * groups * work.parts
     cut = cut_rounds(u, numbers, segments, segment_length)
     rows, room = cut[0].rows, round_positions(cut[0].segments, segment_length, length)
     rounds = []
