@@ -172,7 +172,8 @@ class MambaBackbone(nn.Module):
             raise ValueError(f"state: expected {len(self.layers)} layers, got {len(state.layers)}")
         self._check_able(state, seq_idx)
         length = tokens.shape[1]
-        segment = grid_segment(self.config.segment_length or length)
+        limit = self.config.segment_length
+        segment = length if limit is None else grid_segment(limit)
         if self.sequence_group is not None:  # equal ones, so that the last is not too short
             count = math.ceil(length / (segment * self.sequence_group.size()))
             segment = math.ceil(length / count)
