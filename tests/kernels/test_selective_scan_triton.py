@@ -190,7 +190,7 @@ def test_rows_cut_at_the_grid_give_the_same_bits(scan, monkeypatch, cuts, length
     def part(start, stop, state):
         pieces = {n: t[:, start:stop] if n in ALONG_LENGTH else t for n, t in tensors.items()}
         pieces["initial_state"] = state
-        return selective_scan(
+        return selective_scan(  # without gradients
             **pieces,
             delta_softplus=True,
             seq_idx=None if seq_idx is None else seq_idx[:, start:stop].contiguous(),

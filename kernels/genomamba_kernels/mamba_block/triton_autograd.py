@@ -84,7 +84,11 @@ class TritonBlock(torch.autograd.Function):
                 part = of_piece(inner, piece, entrance(outer, piece)[1], states)
                 part, conv_after = pass_conv_state(part)
                 result = run_scan(
-                    prepare(part, plan), part.scan_state, save=False, share=part.share
+                    prepare(part, plan),
+                    part.scan_state,
+                    save=False,
+                    share=part.share,
+                    in_parts=not save,
                 )
                 if save:
                     kept += [part.conv_state, part.scan_state, result.entering]

@@ -61,7 +61,12 @@ class TritonInner(torch.autograd.Function):
                 part = of_piece(inputs, piece, piece.of(inputs.xz), states)
                 part, conv_after = pass_conv_state(part)
                 result = run_scan(
-                    prepare(part, plan), part.scan_state, save=save, y=piece.of(y), share=part.share
+                    prepare(part, plan),
+                    part.scan_state,
+                    save=save,
+                    y=piece.of(y),
+                    share=part.share,
+                    in_parts=not save,
                 )
                 if save:
                     kept += [part.conv_state, part.scan_state, result.saved]

@@ -3,8 +3,8 @@
 What lies between the operators of a layer (u, delta, their gradients, the parts of dB and dC) is as
 large as its input, and lives only as long as a piece is worked on. A row longer than a piece is cut
 along its length: both states are carried from one piece to the next, forward, and their gradients,
-backward. Of short rows a piece has several. Cut at multiples of STATE_GRID, forward does not depend
-on the cut by a bit; gradients do, by rounding.
+backward. Of short rows a piece has several. Results depend on the cut by rounding only; without
+gradients by no bit, as pieces end at multiples of STATE_GRID.
 
 Letters: B batch, L length, D channels.
 """

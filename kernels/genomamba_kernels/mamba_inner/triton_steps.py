@@ -79,10 +79,20 @@ def run_scan(
     y: Tensor | None = None,
     entering: Tensor | None = None,
     share: Share | None = None,
+    in_parts: bool = False,
 ) -> Forward:
     """Arguments as `scan_forward`'s."""
-    scan, shared, plan = prepared.scan, prepared.shared, prepared.plan
-    return scan_forward(scan, shared, scan_state, plan, save, y=y, entering=entering, share=share)
+    return scan_forward(
+        prepared.scan,
+        prepared.shared,
+        scan_state,
+        prepared.plan,
+        save,
+        y=y,
+        entering=entering,
+        share=share,
+        in_parts=in_parts,
+    )
 
 
 def pass_conv_state(inputs: InnerInputs) -> tuple[InnerInputs, Tensor]:

@@ -36,7 +36,7 @@ class TritonScan(torch.autograd.Function):
         inputs = ScanInputs(*arguments)
         shared = share(inputs, plan)
         save = any(ctx.needs_input_grad)
-        result = scan_forward(inputs, shared, initial_state, plan, save)
+        result = scan_forward(inputs, shared, initial_state, plan, save, in_parts=not save)
         ctx.set_materialize_grads(False)
         ctx.plan = plan
         ctx.delta_softplus = inputs.delta_softplus

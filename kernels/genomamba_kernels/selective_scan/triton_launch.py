@@ -38,6 +38,7 @@ def scan_forward(
     y: Tensor | None = None,
     entering: Tensor | None = None,
     share: Share | None = None,
+    in_parts: bool = False,
 ) -> Forward:
     """Runs the scan.
 
@@ -49,9 +50,12 @@ def scan_forward(
             exchange; final_state is then that of this rank's positions.
         share: which part of longer rows the inputs are. The exchange with the other ranks takes
             place between the two passes; the states are those before and after the whole rows.
+        in_parts: rows may be parts of longer ones, cut at multiples of the plan's grid, and no bit
+            of the result is to depend on the cut.
     """
     u, delta, A, bias = inputs.u, inputs.delta, inputs.A, inputs.delta_bias
-    work = forward_work(inputs, plan, save, share is not None, initial_state is not None)
+    continues = initial_state is not None if in_parts else None
+    work = forward_work(inputs, plan, save, share is not None, continues)
     state = u.new_empty(work.states, dtype=torch.float32)
     after = None
     first_pass = work.segments > 1 or share is not None or work.chained

@@ -85,10 +85,12 @@ def cut_length(
 def cut_forward(u: Tensor, groups: int, plan: Plan, continues: bool) -> tuple[int, int, bool]:
     """As `cut_length`, and whether the segments are those of the grid.
 
-    The state that enters a segment is rounded otherwise for another cut, and a network of many
-    layers multiplies that. So rows that continue earlier ones, and rows so long that they may be
-    read in parts, have segments whose length does not depend on theirs. Where rows alone fill the
-    card all of each is one segment, and the state is the same for any cut.
+    For rows that may be read in parts, without gradients. The state that enters a segment is
+    rounded otherwise for another cut, and a network of many layers multiplies that. So rows that
+    continue earlier ones, and long rows, have segments whose length does not depend on theirs.
+    Where rows alone fill the card all of each is one segment, and the state is the same for any
+    cut. (With gradients segments are as many as keep the card busy: the shorter they are, the less
+    rounding a state gathers.)
     """
     _, length, channels = u.shape
     interval, blocks = plan.interval, plan.forward

@@ -102,9 +102,9 @@ _backward: dict[Any, Backward] = {}
 
 
 def forward_work(
-    inputs: ScanInputs, plan: Plan, save: bool, is_share: bool, continues: bool
+    inputs: ScanInputs, plan: Plan, save: bool, is_share: bool, continues: bool | None
 ) -> Forward:
-    """`continues`: whether a state enters the rows."""
+    """`continues`: whether a state enters the rows; None if they are not to be read in parts."""
     key = (*_signature(inputs, plan), save, is_share, continues)
     return remember(_forward, key, lambda: _plan_forward(inputs, plan, save, is_share, continues))
 
@@ -190,7 +190,7 @@ def _passing(shape: tuple[int, ...], true_states: int, reverse: bool) -> tuple[L
         TRUE_N=true_states,
         D=channels,
         N=states,
-        BLOCK_S=min(triton.next_power_of_2(segments), 16),
+        BLOCK_S=min(triton.next_power_of_2(segments), 64),
         W=width,
         REVERSE=reverse,
     )
@@ -198,11 +198,15 @@ def _passing(shape: tuple[int, ...], true_states: int, reverse: bool) -> tuple[L
 
 
 def _plan_forward(
-    inputs: ScanInputs, plan: Plan, save: bool, is_share: bool, continues: bool
+    inputs: ScanInputs, plan: Plan, save: bool, is_share: bool, continues: bool | None
 ) -> Forward:
     u, A = inputs.u, inputs.A
     batch, length, channels = u.shape
-    *cut, on_grid = cut_forward(u, inputs.B.shape[2], plan, continues)
+    groups = inputs.B.shape[2]
+    if continues is None:
+        cut, on_grid = cut_length(u, groups, plan.interval, plan.forward), False
+    else:
+        *cut, on_grid = cut_forward(u, groups, plan, continues)
     chained = on_grid and length % plan.grid == 0 and not is_share
     work = _divide(inputs, plan, plan.forward, *cut)
     segments, states, sizes = work.segments, work.states, work.sizes
