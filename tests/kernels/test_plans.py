@@ -147,9 +147,9 @@ def test_the_scan_takes_the_plan_of_the_file(write, monkeypatch, scan, assert_cl
     taken = []
     of_launch = triton_autograd.scan_forward
 
-    def scan_forward(inputs, shared, initial_state, plan, save):
+    def scan_forward(inputs, shared, initial_state, plan, save, **options):
         taken.append(plan)
-        return of_launch(inputs, shared, initial_state, plan, save)
+        return of_launch(inputs, shared, initial_state, plan, save, **options)
 
     monkeypatch.setattr(triton_autograd, "scan_forward", scan_forward)
     first, again = ({k: v.cpu() for k, v in case.run("triton").items()} for _ in range(2))

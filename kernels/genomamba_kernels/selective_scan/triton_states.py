@@ -14,6 +14,28 @@ import triton
 import triton.language as tl
 
 
+@triton.jit
+def chain(
+    state, decay_at, leaving_at, following_at, a, mask, left,
+    D: tl.constexpr, N: tl.constexpr, STEP: tl.constexpr, COUNT: tl.constexpr, LAST: tl.constexpr,
+):  # fmt: skip
+    """The state after the next COUNT segments, of which `left` are there if LAST; what enters each
+    but the first of these is written, and what enters the one after them. All are loaded first."""
+    decays, leaving = (), ()
+    for i in tl.static_range(COUNT):
+        inside = mask & (i < left) if LAST else mask
+        q = tl.load(decay_at + STEP * i * D, mask=inside, other=0.0)
+        decays = decays + (tl.where(q == float("inf"), 0.0, tl.exp2(q * a)),)
+        leaving = leaving + (tl.load(leaving_at + STEP * i * N * D, mask=inside, other=0.0),)
+    for i in tl.static_range(COUNT):
+        # A decay of exactly zero, a restart or an underflow, lets nothing pass: no NaN either.
+        after = tl.where(decays[i] == 0.0, 0.0, decays[i] * state) + leaving[i]
+        state = tl.where(i < left, after, state) if LAST else after
+        goes_on = mask & (i + 1 < left) if LAST else mask
+        tl.store(following_at + STEP * i * N * D, state, mask=goes_on)
+    return state
+
+
 @triton.jit(do_not_specialize=["S", "TRUE_N"])
 def pass_states_kernel(
     leaving_ptr,  # (B, S, N, D), what a segment leaves if zero enters; the chain's last is used
@@ -27,10 +49,12 @@ def pass_states_kernel(
     TRUE_N,
     D: tl.constexpr,
     N: tl.constexpr,
-    BLOCK_S: tl.constexpr,
     W: tl.constexpr,
     REVERSE: tl.constexpr,
+    MANY: tl.constexpr,  # segments at a time
+    FEW: tl.constexpr,  # of the rest
 ):
+    STEP: tl.constexpr = -1 if REVERSE else 1
     blocks = tl.cdiv(D, W)
     pid = tl.program_id(0)
     n = pid // blocks % N
@@ -38,29 +62,31 @@ def pass_states_kernel(
     d = pid % blocks * W + tl.arange(0, W)
     mask = d < D
     a = tl.load(a_ptr + n * D + d, mask=mask, other=0.0)
-    first = row * S + (S - 1 if REVERSE else 0)
     state = tl.zeros([W], tl.float32)
     if given_ptr is not None:
         given = given_ptr + (row * D + d) * TRUE_N + n
         state = tl.load(given, mask=mask & (n < TRUE_N), other=0.0)
-    tl.store(entering_ptr + (first * N + n) * D + d, state, mask=mask)
+    first = row * S + (S - 1 if REVERSE else 0)
+    decay_at = decay_ptr + first * D + d
+    leaving_at = leaving_ptr + (first * N + n) * D + d
+    entering_at = entering_ptr + (first * N + n) * D + d
+    tl.store(entering_at, state, mask=mask)
+    entering_at += STEP * N * D
 
-    for base in range(0, S, BLOCK_S):
-        decays, leaving = (), ()
-        for i in tl.static_range(BLOCK_S):
-            s = base + i  # counted in the order of the chain
-            segment = row * S + (S - 1 - s if REVERSE else s)
-            inside = mask & (s < S)
-            q = tl.load(decay_ptr + segment * D + d, mask=inside, other=0.0)
-            decays = decays + (tl.where(q == float("inf"), 0.0, tl.exp2(q * a)),)
-            left = tl.load(leaving_ptr + (segment * N + n) * D + d, mask=inside, other=0.0)
-            leaving = leaving + (left,)
-        for i in tl.static_range(BLOCK_S):
-            s = base + i
-            # A decay of exactly zero, a restart or an underflow, lets nothing pass: no NaN either.
-            crossing = tl.where(decays[i] == 0.0, 0.0, decays[i] * state) + leaving[i]
-            state = tl.where(s < S, crossing, state)
-            following = row * S + (S - 2 - s if REVERSE else s + 1)
-            tl.store(entering_ptr + (following * N + n) * D + d, state, mask=mask & (s + 1 < S))
+    many = (S - 1) // MANY * MANY  # something follows each of these
+    for _ in range(0, many, MANY):
+        state = chain(
+            state, decay_at, leaving_at, entering_at, a, mask, MANY, D, N, STEP, MANY, False
+        )
+        decay_at += STEP * MANY * D
+        leaving_at += STEP * MANY * N * D
+        entering_at += STEP * MANY * N * D
+    for s in range(many, S, FEW):
+        state = chain(
+            state, decay_at, leaving_at, entering_at, a, mask, S - s, D, N, STEP, FEW, True
+        )
+        decay_at += STEP * FEW * D
+        leaving_at += STEP * FEW * N * D
+        entering_at += STEP * FEW * N * D
     if end_ptr is not None:
         tl.store(end_ptr + (row * D + d) * TRUE_N + n, state, mask=mask & (n < TRUE_N))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import triton
 from torch import Tensor
 
 from genomamba_kernels.ahead import real_device
@@ -179,6 +178,9 @@ def _divide(
     return Division(segments, states, parts, programs, sizes, options)
 
 
+CHAINED = 64  # segments whose loads are on their way together: a warp waits for little else
+
+
 def _passing(shape: tuple[int, ...], true_states: int, reverse: bool) -> tuple[Launch, int]:
     """pass_states for (B, S, even N, D), and its number of programs."""
     batch, segments, states, channels = shape
@@ -190,9 +192,10 @@ def _passing(shape: tuple[int, ...], true_states: int, reverse: bool) -> tuple[L
         TRUE_N=true_states,
         D=channels,
         N=states,
-        BLOCK_S=min(triton.next_power_of_2(segments), 64),
         W=width,
         REVERSE=reverse,
+        MANY=CHAINED,
+        FEW=8,
     )
     return launch, batch * states * ceil_div(channels, width)
 
