@@ -139,7 +139,7 @@ def main(folder, backend):
 
 
 def check_interpreter(triton):
-    """Skips where Triton 3.6 meets NumPy 2.4: its interpreter takes an array of one number for it."""
+    """Triton 3.6 interprets an array of one number as the number, which NumPy 2.4 refuses."""
     try:
         int(np.ones(1))
     except TypeError:
