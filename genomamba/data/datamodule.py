@@ -67,6 +67,9 @@ class WindowDataModule(LightningDataModule):
         test_examples: as valid_examples.
         eval_length: of drawn evaluation windows; the longest of the training by default.
         eval_batch_size: windows a batch and rank in evaluation; as many as in training by default.
+        sampling: "endless" draws windows anywhere in a split's intervals; "epoch" takes the
+            published windows (`genomamba_data_prep.epoch_windows`), each once before any comes
+            again, in training and in evaluation without a manifest.
 
     Attributes:
         refused: training windows that were refused for their N, on this rank, since the start.
@@ -94,6 +97,7 @@ class WindowDataModule(LightningDataModule):
         test_examples: int = 1024,
         eval_length: int | None = None,
         eval_batch_size: int | None = None,
+        sampling: Literal["endless", "epoch"] = "endless",
     ) -> None:
         super().__init__()
         for name, value, least in (
@@ -118,6 +122,15 @@ class WindowDataModule(LightningDataModule):
         self.examples = {Stream.VALIDATION: valid_examples, Stream.TEST: test_examples}
         self.eval_length = eval_length or self.schedule.longest
         self.eval_batch_size = eval_batch_size
+        if sampling not in ("endless", "epoch"):
+            raise InputError(f"expected sampling endless or epoch, got {sampling!r}")
+        if sampling == "epoch" and (balanced or not weight_by_length):
+            raise InputError(
+                "sampling epoch takes each window once, so that species and records cannot be "
+                "balanced",
+                fix="Set balanced to false and leave weight_by_length at true, or sample endless",
+            )
+        self.sampling = sampling
         self.refused = 0
         self._datasets: dict[Stream, WindowDataset] = {}
         self._resumed: dict[str, Any] | None = None
@@ -146,6 +159,7 @@ class WindowDataModule(LightningDataModule):
             "balanced": self.balanced,
             **self.rule,
             **({"length_warmup": warmup} if warmup else {}),
+            **({"sampling": "epoch"} if self.sampling == "epoch" else {}),
         }
 
     def setup(self, stage: str) -> None:
@@ -186,6 +200,8 @@ class WindowDataModule(LightningDataModule):
         return ManifestWindows(ManifestReader(manifest, self.species_set), labelled=self.labelled)
 
     def _sampler(self, stream: Stream, length: int) -> WindowSampler | EpochSampler:
+        if self.sampling == "epoch":
+            return self._epoch_sampler(stream, length)
         sampler = WindowSampler(
             self.species_set,
             self.splits.intervals(SPLIT_OF[stream]),
@@ -201,6 +217,25 @@ class WindowDataModule(LightningDataModule):
                 f"{SPLIT_OF[stream]}, windows of {length} bases: {count} interval(s) not used: "
                 f"{reason}"
             )
+        return sampler
+
+    def _epoch_sampler(self, stream: Stream, length: int) -> EpochSampler:
+        sampler = EpochSampler(
+            self.species_set,
+            self.splits,
+            SPLIT_OF[stream],
+            length,
+            seed=self.seed,
+            max_n_fraction=self.rule["max_n_fraction"],
+            reverse_complement=self.reverse_complement and stream == Stream.TRAINING,
+            stream=stream,
+        )
+        if stream in self.examples:
+            self.examples[stream] = min(self.examples[stream], len(sampler))
+        name = f"{SPLIT_OF[stream]}, windows of {length} bases"
+        rank_zero_info(f"{name}: {len(sampler):,} an epoch")
+        for reason, count in sampler.dropped.items():
+            rank_zero_info(f"{name}: left out {count:,} {reason}")
         return sampler
 
     def train_dataloader(self) -> WindowLoader:
@@ -298,54 +333,9 @@ class WindowDataModule(LightningDataModule):
 
 
 class PretrainingDataModule(WindowDataModule):
-    """Windows without labels, from one store or a species set; see `WindowDataModule`.
-
-    Args:
-        sampling: "endless" draws windows anywhere in a split's intervals; "epoch" takes the
-            published windows (`genomamba_data_prep.epoch_windows`), each once before any comes
-            again, in training and in evaluation without a manifest.
-    """
+    """Windows without labels, from one store or a species set; see `WindowDataModule`."""
 
     labelled = False
-
-    def __init__(
-        self, *args: Any, sampling: Literal["endless", "epoch"] = "endless", **kwargs: Any
-    ) -> None:
-        super().__init__(*args, **kwargs)
-        if sampling not in ("endless", "epoch"):
-            raise InputError(f"expected sampling endless or epoch, got {sampling!r}")
-        if sampling == "epoch" and (self.balanced or not self.rule["weight_by_length"]):
-            raise InputError(
-                "sampling epoch takes each window once, so that species and records cannot be "
-                "balanced",
-                fix="Leave balanced and weight_by_length at their defaults, or sample endless",
-            )
-        self.sampling = sampling
-
-    def describe(self) -> dict[str, Any]:
-        described = super().describe()
-        return described | ({"sampling": "epoch"} if self.sampling == "epoch" else {})
-
-    def _sampler(self, stream: Stream, length: int) -> WindowSampler | EpochSampler:
-        if self.sampling == "endless":
-            return super()._sampler(stream, length)
-        sampler = EpochSampler(
-            self.species_set,
-            self.splits,
-            SPLIT_OF[stream],
-            length,
-            seed=self.seed,
-            max_n_fraction=self.rule["max_n_fraction"],
-            reverse_complement=self.reverse_complement and stream == Stream.TRAINING,
-            stream=stream,
-        )
-        if stream in self.examples:
-            self.examples[stream] = min(self.examples[stream], len(sampler))
-        name = f"{SPLIT_OF[stream]}, windows of {length} bases"
-        rank_zero_info(f"{name}: {len(sampler):,} an epoch")
-        for reason, count in sampler.dropped.items():
-            rank_zero_info(f"{name}: left out {count:,} {reason}")
-        return sampler
 
 
 class SpeciesDataModule(WindowDataModule):

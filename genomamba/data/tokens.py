@@ -12,11 +12,17 @@ from genomamba_data_prep.codes import BASE_BITS, BASES, SOFT_MASK, N
 
 VOCABULARY: tuple[str, ...] = tuple(BASES)  # a token is a base's code: A 0, C 1, G 2, T 3, N 4
 N_TOKEN = N
+T_TOKEN = VOCABULARY.index("T")  # A and T, C and G add up to it
 
 
 def tokens(codes: Tensor) -> Tensor:
     """Tokens of codes: uint8 (B, L) -> int64 (B, L), the soft mask dropped."""
     return (codes & BASE_BITS).long()
+
+
+def reverse_complement(found: Tensor) -> Tensor:
+    """Tokens (B, L) of the other strand, from its beginning."""
+    return found.where(found == N_TOKEN, T_TOKEN - found).flip(1)
 
 
 def is_n(codes: Tensor) -> Tensor:

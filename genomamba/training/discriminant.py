@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from genomamba.data.batch import Batch
-from genomamba.data.tokens import tokens
+from genomamba.data.tokens import reverse_complement, tokens
 from genomamba.models import MambaConfig, MambaForClassification
 from genomamba.models.heads import ClassificationHead
 from genomamba.models.pooling import join
@@ -35,11 +35,18 @@ class DiscriminantTask(ClassificationTask):
     than those that are to be judged are best: there are more of them, and evidence adds up along a
     sequence (`genomamba.models.heads.ClassificationHead`).
 
+    Where classes have the same loci, loci differ from each other by more than classes do. What they
+    have in common cancels between the classes' means only if all classes' windows are of the same
+    loci and strands: take each window once (``sampling`` "epoch" of the data module), on both
+    strands.
+
     Args:
         backbone: the network's shape.
         pretrained: the checkpoint of a pretrained model, of which it is made.
         shrinkage: of the features' correlations towards none, 0 to 1; None estimates it (OAS, Chen
             et al. 2010, "Shrinkage algorithms for MMSE covariance estimation", equation 23).
+        both_strands: count every window on both of its strands, at twice the time. For classes
+            that are the same on either: what only one strand tells is averaged away.
 
     Raises:
         ValueError: shrinkage out of range.
@@ -56,12 +63,14 @@ class DiscriminantTask(ClassificationTask):
         backbone: MambaConfig,
         pretrained: str | Path | None = None,
         shrinkage: float | None = None,
+        both_strands: bool = False,
     ) -> None:
         super().__init__(backbone, pretrained=pretrained)
         self.pooling = "errors"
         if shrinkage is not None and not 0.0 <= shrinkage <= 1.0:
             raise ValueError(f"shrinkage: expected 0 to 1, got {shrinkage}")
         self.shrinkage = shrinkage
+        self.both_strands = both_strands
 
     def configure_model(self) -> None:
         if self.model is not None:
@@ -101,14 +110,19 @@ class DiscriminantTask(ClassificationTask):
     @torch.no_grad()
     def _add(self, model: MambaForClassification, batch: Batch) -> None:
         head = model.head
-        found = tokens(batch.codes)
-        pooled = join(model.parts(found), head.pooling, found.shape, None)[0].double()
-        member = functional.one_hot(batch.labels, len(self.classes)).double()
+        strands = [tokens(batch.codes)]
+        if self.both_strands:
+            strands.append(reverse_complement(strands[0]))
+        pooled = torch.cat(
+            [join(model.parts(t), head.pooling, t.shape, None)[0].double() for t in strands]
+        )
+        labels = batch.labels.repeat(len(strands))
+        member = functional.one_hot(labels, len(self.classes)).double()
         added = (
             (self.scatter, pooled.mT @ pooled),
             (self.sums, member.mT @ pooled),
             (self.counts, member.sum(0)),
-            (self.bases, self.bases.new_tensor(batch.codes.numel())),
+            (self.bases, self.bases.new_tensor(len(strands) * batch.codes.numel())),
         )
         for total, own in added:
             total += self.trainer.strategy.reduce(own, reduce_op="sum")  # of all ranks

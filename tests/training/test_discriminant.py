@@ -97,6 +97,36 @@ def test_batches_of_any_size_and_a_resumed_run_give_the_same(
     assert weights("c", 8, 6, "--ckpt_path", "last").equal(whole)
 
 
+def test_on_both_strands_it_does_not_matter_which_is_drawn(genomamba: Callable[..., int]) -> None:
+    given = (*NARROW, *pretrain(genomamba), "--model.init_args.both_strands", "true")
+    given += ("--trainer.max_steps", "8", "--trainer.val_check_interval", "8")
+    found = []
+    for either in ("true", "false"):
+        arguments = (*given, "--data.init_args.reverse_complement", either, "--run", either)
+        assert genomamba("fit", *arguments, base="species/discriminant") == 0
+        checkpoint = torch.load(f"{either}/checkpoints/last.ckpt", weights_only=True)["state_dict"]
+        assert checkpoint["counts"].sum() == 2 * 8 * 6
+        found.append(checkpoint)
+    for name in ("scatter", "sums", "bases"):
+        torch.testing.assert_close(found[0][name], found[1][name], rtol=1e-4, atol=1e-4)
+
+
+def test_an_epoch_gives_the_same_in_any_order(genomamba: Callable[..., int]) -> None:
+    """77 windows of each species: 33 steps of 7."""
+    given = (*NARROW, *pretrain(genomamba), "--data.init_args.sampling", "epoch")
+    given += ("--data.init_args.balanced", "false", "--model.init_args.both_strands", "true")
+    given += ("--data.init_args.batch_size", "7", "--trainer.max_steps", "33")
+    given += ("--trainer.val_check_interval", "33", "--checkpoint.every_n_train_steps", "33")
+    found = []
+    for seed in ("1", "2"):
+        arguments = (*given, "--data.init_args.seed", seed, "--run", seed)
+        assert genomamba("fit", *arguments, base="species/discriminant") == 0
+        checkpoint = torch.load(f"{seed}/checkpoints/last.ckpt", weights_only=True)["state_dict"]
+        assert checkpoint["counts"].tolist() == [2 * 77] * 3
+        found.append(checkpoint["sums"])
+    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-4)
+
+
 def test_it_asks_for_a_pretrained_model(
     genomamba: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
