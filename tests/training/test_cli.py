@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 
+from genomamba.cli import main
 from genomamba.training.checkpoint import load_model
 from genomamba.training.metrics_csv import read_metrics
 
@@ -100,6 +101,8 @@ def test_a_used_folder_is_not_overwritten(genomamba: Run, capfd: pytest.CaptureF
         Path("r/metrics.csv").read_bytes(),
     )
     assert genomamba("fit", "--run", "r", "--ckpt_path", "last") == 0  # finished: nothing to do
+    message = "nothing to train: the checkpoint is at step 6 and trainer.max_steps is 6"
+    assert message in capfd.readouterr().err
     assert Path("r/metrics.csv").read_bytes() == before[1]
 
 
@@ -130,6 +133,26 @@ MISTAKES = {
         "length_warmup takes 6 steps, and trainer.max_steps is 6",
     ),
     "interval": (["--checkpoint.train_time_interval", "0:10:00"], "mutually exclusive"),
+    "learning rate": (
+        ["--model.init_args.optimizer", "{learning_rate: 0, min_learning_rate: 0}"],
+        "OptimizerConfig.learning_rate: expected above 0, got 0",
+    ),
+    "betas": (
+        ["--model.init_args.optimizer.betas", "[0.9, 95]"],
+        "OptimizerConfig.betas: expected two numbers in [0, 1), got [0.9, 95.0]",
+    ),
+    "decay": (
+        ["--model.init_args.optimizer.weight_decay", "-1"],
+        "OptimizerConfig.weight_decay: expected at least 0, got -1",
+    ),
+    "validation": (
+        ["--trainer.val_check_interval", "0"],
+        "expected trainer.val_check_interval above 0, got 0",
+    ),
+    "near config": (["--config", "species/bass"], "Did you mean species/base"),
+    "genome": (["--config", "genome.fa"], "genome.fa: not a config"),
+    "table": (["--config", "splits.tsv"], "splits.tsv, line 1: not YAML"),
+    "binary": (["--config", "genome.fa.gz"], "genome.fa.gz: not a config: it is no text"),
     "endless": (["--trainer.max_steps", "-1"], "Set trainer.max_steps"),
 }
 
@@ -139,10 +162,13 @@ def test_a_mistake_is_one_message(
     genomamba: Run, capfd: pytest.CaptureFixture, mistake: str
 ) -> None:
     arguments, message = MISTAKES[mistake]
+    Path("genome.fa").write_text("ACGT\n" * 1000)
+    Path("genome.fa.gz").write_bytes(b"\x1f\x8b\x08\x00\xff")
     assert genomamba("fit", "--run", "r", *arguments) == 2
     error = capfd.readouterr().err
     assert message in error
     assert "Traceback" not in error
+    assert "ACGT" not in error
     assert not Path("r").exists()
 
 
@@ -160,7 +186,31 @@ def test_an_unknown_option_names_itself(genomamba: Run, capfd: pytest.CaptureFix
     with pytest.raises(SystemExit) as caught:
         genomamba("fit", "--model.init_args.backbone.d_modell", "8")
     assert caught.value.code == 2
-    assert "d_modell" in capfd.readouterr().err
+    error = capfd.readouterr().err
+    assert "d_modell" in error
+    assert "fit --model.help genomamba.training.classification.ClassificationTask" in error
+    assert len(error.splitlines()) < 8  # not below the list of all options
+
+
+@pytest.mark.parametrize("configs", [(), ("--config", "model/tiny")])
+def test_an_overlay_alone_asks_for_a_base(
+    data: Any, capfd: pytest.CaptureFixture, configs: tuple[str, ...]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["fit", "--run", "r", *configs])
+    assert caught.value.code == 2
+    assert "Begin with a whole config, such as --config species/base" in capfd.readouterr().err
+
+
+def test_a_checkpoint_of_another_shape_is_refused(
+    genomamba: Run, capfd: pytest.CaptureFixture
+) -> None:
+    assert genomamba("fit", "--run", "r") == 0
+    wider = ("--model.init_args.backbone.d_model", "32", "--ckpt_path", "r/checkpoints/last.ckpt")
+    for command in ("fit", "test"):
+        assert genomamba(command, "--run", "t", *wider) == 2
+        assert "another shape: d_model 16 there, 32 here" in capfd.readouterr().err
+    assert not Path("t").exists()
 
 
 def test_another_class_order_is_refused(
