@@ -203,7 +203,15 @@ def _has_checkpoint(run: Path) -> bool:
 
 
 def _refuse_used_folder(run: Path) -> None:
-    """A second run in the first one's folder would mix their checkpoints and curves."""
+    """A second run in the first one's folder would mix their checkpoints and curves.
+
+    Raises:
+        InputError: the folder holds checkpoints, or is a file.
+    """
+    if any(place.exists() and not place.is_dir() for place in (run, *run.parents)):
+        raise InputError(
+            "not a folder: a file is in its place", file=run, fix="Choose another --run"
+        )
     if _has_checkpoint(run):
         raise InputError(
             "the folder holds checkpoints of a run",

@@ -23,7 +23,7 @@ def checkpoint_of(run: str) -> dict[str, Any]:
     return torch.load(Path(run, "checkpoints/last.ckpt"), weights_only=True)
 
 
-def test_a_run_from_fit_to_predict(genomamba: Run) -> None:
+def test_a_run_from_fit_to_predict(genomamba: Run, capfd: pytest.CaptureFixture) -> None:
     assert genomamba("fit", "--run", "r", "--data.init_args.balanced", "true") == 0
     found = {path.name for path in Path("r").iterdir()}
     run = {"checkpoints", "commands.jsonl", "config.yaml", "metrics.csv", "tensorboard"}
@@ -44,6 +44,7 @@ def test_a_run_from_fit_to_predict(genomamba: Run) -> None:
 
     for command in ("test", "predict"):
         assert genomamba(command, "--run", "r", "--ckpt_path", "r/checkpoints/last.ckpt") == 0
+    assert "r/predictions.tsv: 30 windows" in capfd.readouterr().err
     results = json.loads(Path("r/test.json").read_text())
     confusion = np.array(results["confusion"])
     assert confusion.sum() == results["examples"] == 30
@@ -96,6 +97,8 @@ def test_a_used_folder_is_not_overwritten(genomamba: Run, capfd: pytest.CaptureF
     before = Path("r/checkpoints/last.ckpt").read_bytes(), Path("r/metrics.csv").read_bytes()
     assert genomamba("fit", "--run", "r") == 2
     assert "Continue it with --ckpt_path last" in capfd.readouterr().err
+    assert genomamba("fit", "--run", "s", "--ckpt_path", "r") == 2
+    assert "it is a folder. The run's is r/checkpoints/last.ckpt" in capfd.readouterr().err
     assert before == (
         Path("r/checkpoints/last.ckpt").read_bytes(),
         Path("r/metrics.csv").read_bytes(),
@@ -170,6 +173,12 @@ def test_a_mistake_is_one_message(
     assert "Traceback" not in error
     assert "ACGT" not in error
     assert not Path("r").exists()
+
+
+@pytest.mark.parametrize("run", ["tiny.yaml", "tiny.yaml/run"])
+def test_a_file_is_no_run_folder(genomamba: Run, capfd: pytest.CaptureFixture, run: str) -> None:
+    assert genomamba("fit", "--run", run) == 2
+    assert f"{run}: not a folder: a file is in its place" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["validate", "test", "predict"])
