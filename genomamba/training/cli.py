@@ -131,6 +131,9 @@ class RunCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         super().parse_arguments(parser, args)
+        seed = self.options.seed_everything
+        if isinstance(seed, int) and not 0 <= seed < 2**32:  # NumPy's
+            raise InputError(f"expected seed_everything in [0, 2^32), got {seed}")
         checkpoint = self.options.ckpt_path
         if checkpoint not in (None, "last", "best"):
             # Before Lightning looks for hyperparameters in it; the task checks the vocabulary.

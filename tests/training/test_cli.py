@@ -156,6 +156,12 @@ MISTAKES = {
     "genome": (["--config", "genome.fa"], "genome.fa: not a config"),
     "table": (["--config", "splits.tsv"], "splits.tsv, line 1: not YAML"),
     "binary": (["--config", "genome.fa.gz"], "genome.fa.gz: not a config: it is no text"),
+    "parts": (
+        ["--trainer.accumulate_grad_batches", "0"],
+        "expected trainer.accumulate_grad_batches of at least 1, got 0",
+    ),
+    "no steps": (["--trainer.max_steps", "0"], "trainer.max_steps is 0: nothing is trained"),
+    "seed": (["--seed_everything", "-1"], "expected seed_everything in [0, 2^32), got -1"),
     "endless": (["--trainer.max_steps", "-1"], "Set trainer.max_steps"),
 }
 
