@@ -36,8 +36,9 @@ def _usage() -> str:
         "Train Mamba models on DNA, one token a base, and classify sequences with them.\n\n"
         f"commands:\n{rows}\n\n"
         "genomamba COMMAND --help tells more; genomamba --version prints the version.\n"
-        "Exit codes: 0 done, 1 failed, 2 bad input or usage, 75 stopped at a signal or after\n"
-        "max_time and to be continued (fit), 130 interrupted.\n"
+        "Exit codes: 0 done, 1 failed, 2 bad input or usage, 3 done with a smaller --max-bases\n"
+        "and 4 done without the bad records (classify), 75 stopped at a signal or after max_time\n"
+        "and to be continued (fit), 130 interrupted.\n"
     )
 
 

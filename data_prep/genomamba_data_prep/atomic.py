@@ -41,6 +41,12 @@ def _check_folder(target: Path) -> None:
     Raises:
         InputError: it is not.
     """
+    if target.parent.exists() and not target.parent.is_dir():
+        raise InputError(
+            f"cannot be written: {target.parent} is a file",
+            file=target,
+            fix="Choose another place for the output",
+        )
     if not target.parent.is_dir():
         raise InputError(
             "cannot be written: its folder does not exist",
@@ -80,10 +86,13 @@ def atomic_file(target: str | os.PathLike[str]) -> Iterator[Path]:
     was. The name keeps the target's suffixes, so that writers which choose a format by suffix work.
 
     Raises:
-        InputError: the target's folder does not exist or cannot be written to.
+        InputError: the target's folder does not exist or cannot be written to, or the target is
+            a folder itself.
     """
     target = Path(target)
     _check_folder(target)
+    if target.is_dir():
+        raise InputError("is a folder, not a file", file=target, fix="Choose another name")
     descriptor, name = tempfile.mkstemp(
         prefix=f".{target.name}.", suffix="".join(target.suffixes), dir=target.parent
     )

@@ -70,8 +70,9 @@ def current_store(
     file that was edited in place, or copied with its date, must not pass for the old one.
 
     Raises:
-        InputError: something else is there.
+        InputError: something else is there, or no species can have that name.
     """
+    _check_species(species)
     if not output.exists():
         return None
     if not _is_store(output):
@@ -106,6 +107,7 @@ def write_store(
     Raises:
         InputError: bad input, a full disk, or something that is not a store is there.
     """
+    _check_species(species)
     if output.exists() and not _is_store(output):
         raise InputError("exists and is not a store", file=output, fix="Choose another --output")
     if species is None:
@@ -249,9 +251,29 @@ def _is_store(path: Path) -> bool:
     return MANIFEST_NAME in names and names <= {MANIFEST_NAME, CODES_NAME, N_RUNS_NAME}
 
 
+def _check_species(species: str | None) -> None:
+    """Splits and tables name the species in a column: a tab or a line end would break it."""
+    if species is not None and not (species.strip() and species.isprintable()):
+        raise InputError(
+            f"expected a species name of printable characters, got {species!r}",
+            fix="Choose another --species",
+        )
+
+
 @contextmanager
 def _parents_of(path: Path) -> Iterator[None]:
-    """Make the folders that lead to ``path``; on an exception remove those that were made."""
+    """Make the folders that lead to ``path``; on an exception remove those that were made.
+
+    Raises:
+        InputError: one of them is a file.
+    """
+    for parent in path.parents:
+        if parent.exists() and not parent.is_dir():
+            raise InputError(
+                f"cannot be written: {parent} is a file",
+                file=path,
+                fix="Choose another --output",
+            )
     made = [parent for parent in path.parents if not parent.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
     try:

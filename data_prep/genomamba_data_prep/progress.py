@@ -38,6 +38,8 @@ class Progress:
     def advance(self, amount: int) -> None:
         """Count work that is done."""
         self.done += amount
+        if self.total:  # of a damaged file more may be read than was counted
+            self.done = min(self.done, self.total)
         if time.monotonic() < self._next_report:
             return
         if not sys.stderr.isatty():

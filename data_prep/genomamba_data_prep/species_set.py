@@ -73,7 +73,16 @@ class SpeciesSet:
             species = row["species"]
             if species in stores:
                 raise InputError(f"the species {species!r} is named twice", file=path, line=line)
-            store = open_genome(path.parent / row["store"])
+            place = path.parent / row["store"]
+            if not place.exists():
+                raise InputError(
+                    f"{place}: not a store: nothing is there",
+                    file=path,
+                    line=line,
+                    fix="Paths are relative to the set's folder; `genomamba prepare encode` "
+                    "makes a store",
+                )
+            store = open_genome(place)
             stores[species] = store
             renamed = (
                 _read_names(path.parent / row["record_names"], store) if row["record_names"] else {}

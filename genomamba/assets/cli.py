@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from genomamba.assets import copy_to
+from genomamba_data_prep.errors import InputError
 
 
 def main(argv: list[str]) -> int:
@@ -15,7 +16,12 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("directory", type=Path, metavar="DIR")
     directory = parser.parse_args(argv).directory
-    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise InputError(
+            "cannot be made: there is a file in its place", file=directory, fix="Choose another DIR"
+        ) from error
     for path in copy_to(directory):
         print(path)
     return 0

@@ -59,6 +59,11 @@ def check_training(
         InputError: it does not; the message names the option to change.
     """
     parts, ranks = parts_of(trainer), replicas_of(trainer).number
+    if parts < 1:
+        raise InputError(
+            f"expected trainer.accumulate_grad_batches of at least 1, got {parts}",
+            fix="1 takes each step's examples at once",
+        )
     for batch_size in batch_sizes:
         if batch_size % (ranks * parts):
             raise InputError(
@@ -71,6 +76,8 @@ def check_training(
         return
     if trainer.max_steps == -1:
         raise InputError("the training stream has no end", fix="Set trainer.max_steps")
+    if trainer.max_steps < 1:
+        raise InputError("trainer.max_steps is 0: nothing is trained", fix="Raise it")
     if trainer.max_steps <= warmup_steps:
         raise InputError(
             f"length_warmup takes {warmup_steps:,} steps, and trainer.max_steps is "

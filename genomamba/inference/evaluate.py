@@ -54,7 +54,7 @@ def evaluate_files(args: argparse.Namespace) -> int:
     """Do what ``genomamba evaluate --help`` says; returns the exit code."""
     device = choose_device(args.device)
     model, meta = load_classifier(args.checkpoint)
-    species_set = SpeciesSet.read(args.species_set)
+    species_set = SpeciesSet.open(args.species_set)
     check_classes(meta, species_set.classes, args.checkpoint)
     manifests = read_manifests(args.manifest, species_set)
     if args.fit_temperature is not None:

@@ -56,7 +56,7 @@ def load_classifier(path: Path) -> tuple[MambaForClassification, dict[str, Any]]
         raise InputError(
             f"a checkpoint of {meta['task']}: it has no classes to predict",
             file=path,
-            fix="Fine-tune it first: `genomamba fit --config species/base` with this checkpoint",
+            fix="Fine-tune it first: `genomamba fit --config species/base --model.pretrained CKPT`",
         )
     check_streams(model.config, path)
     return model, meta

@@ -42,7 +42,12 @@ def read_checkpoint(
             another vocabulary.
     """
     if not os.path.isfile(path):
-        raise InputError("no such checkpoint", file=path, fix="Check the path")
+        last = os.path.join(path, "checkpoints", "last.ckpt")
+        raise InputError(
+            "no such checkpoint" + (": it is a folder" if os.path.isdir(path) else ""),
+            file=path,
+            fix=f"The run's is {last}" if os.path.isfile(last) else "Check the path",
+        )
     with open(path, "rb") as file:  # what cannot be opened is the system's to say
         try:
             checkpoint = torch.load(file, map_location=map_location, weights_only=True)

@@ -8,13 +8,16 @@ folder, ``--run``, that holds config, checkpoints, metrics and results under fix
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import warnings
 from contextlib import nullcontext
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
+import yaml
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
@@ -34,7 +37,7 @@ from genomamba.training.checkpoint import read_checkpoint
 from genomamba.training.checkpoint_io import AtomicCheckpointIO
 from genomamba.training.metrics_csv import MetricsCSV
 from genomamba.training.predictions import PredictionWriter
-from genomamba.training.progress import LogLines
+from genomamba.training.progress import LogLines, NothingLeft
 from genomamba.training.run_checkpoint import RunCheckpoint
 from genomamba.training.run_log import RunLog
 from genomamba.training.step_seed import StepSeed
@@ -44,6 +47,39 @@ from genomamba_data_prep.errors import InputError
 
 CHECKPOINTS = "checkpoints"
 CONFIG = "config.yaml"
+NEEDS_BASE = (
+    "Begin with a whole config, such as --config species/base; overlays such as model/tiny "
+    "change one"
+)
+# Of the parser's messages: types that say nothing to somebody who wrote a wrong option.
+TYPES = re.compile(
+    r"Does not validate against|Subtypes:|Errors:|- Expected a <class 'NoneType'>|Given value"
+)
+
+
+class Parser(LightningArgumentParser):
+    """Lightning's parser, whose errors do not drown in the list of all options."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """End the process with exit code 2 and what is wrong, in a few lines."""
+        if not self.exit_on_error:  # a parser within the parser tries whether a value fits
+            super().error(message, ex)
+        command = getattr(ex, "subcommand_parser", None) or self
+        name = command.prog.replace(" [options]", "")
+        print(f"genomamba: error: {_told(message)}\n{name} --help lists options", file=sys.stderr)
+        sys.exit(2)
+
+
+def _told(message: str) -> str:
+    """A parser's message without types, and with what to do where it is the lack of a base."""
+    lines = [line for line in message.splitlines() if not TYPES.match(line.strip())]
+    is_overlay = "'lightning.Lightning" in message or "are required: fit.data" in message
+    if is_overlay:
+        return f"no task and data to change or run. {NEEDS_BASE}"
+    known = re.search(r'key "(model|data)"(?:.*\n)*?.*class_path \'([\w.]+)\'', message)
+    if known is not None:
+        lines.append(f"genomamba fit --{known[1]}.help {known[2]} lists what it takes")
+    return "\n".join(lines)
 
 
 class SaveConfig(SaveConfigCallback):
@@ -95,6 +131,9 @@ class RunCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         super().parse_arguments(parser, args)
+        seed = self.options.seed_everything
+        if isinstance(seed, int) and not 0 <= seed < 2**32:  # NumPy's
+            raise InputError(f"expected seed_everything in [0, 2^32), got {seed}")
         checkpoint = self.options.ckpt_path
         if checkpoint not in (None, "last", "best"):
             # Before Lightning looks for hyperparameters in it; the task checks the vocabulary.
@@ -126,6 +165,11 @@ class RunCLI(LightningCLI):
             LazyTensorBoard(run, name=None, version="tensorboard"),
         ]
         options = self._get(self.config_init, "trainer")  # with its classes instantiated
+        if options.val_check_interval == 0:  # Lightning would divide by it in the first step
+            raise InputError(
+                "expected trainer.val_check_interval above 0, got 0",
+                fix="Give the steps between validations; --trainer.limit_val_batches 0 has none",
+            )
         logs = self.subcommand == "fit" and options.logger is not False
         stop = GracefulStop(self.signals, options.max_time)
         given = {
@@ -138,7 +182,7 @@ class RunCLI(LightningCLI):
                 RichProgressBar(leave=True) if has_terminal else LogLines(),
                 RunLog(self.argv, self.options.seed_everything),
                 *([PredictionWriter(run)] if self.subcommand == "predict" else []),
-                *([StepSeed(), stop] if self.subcommand == "fit" else []),
+                *([StepSeed(), stop, NothingLeft()] if self.subcommand == "fit" else []),
             ],
         }
         return super().instantiate_trainer(**given, **kwargs)
@@ -150,7 +194,7 @@ def _users_mistake(error: BaseException) -> InputError:
         error = error.__cause__
     if isinstance(error, InputError):
         return error
-    return InputError(str(error), fix="Change it in the config or on the command line")
+    return InputError(str(error).rstrip(".!"), fix="Change it in the config or on the command line")
 
 
 def _checkpoints_of(run: str) -> str:
@@ -162,7 +206,15 @@ def _has_checkpoint(run: Path) -> bool:
 
 
 def _refuse_used_folder(run: Path) -> None:
-    """A second run in the first one's folder would mix their checkpoints and curves."""
+    """A second run in the first one's folder would mix their checkpoints and curves.
+
+    Raises:
+        InputError: the folder holds checkpoints, or is a file.
+    """
+    if any(place.exists() and not place.is_dir() for place in (run, *run.parents)):
+        raise InputError(
+            "not a folder: a file is in its place", file=run, fix="Choose another --run"
+        )
     if _has_checkpoint(run):
         raise InputError(
             "the folder holds checkpoints of a run",
@@ -191,14 +243,35 @@ def resolve_configs(argv: list[str]) -> list[str]:
 
 def _config_path(name: str) -> str:
     if Path(name).is_file():
+        _check_config(name)
         return name
     found = find_config(name)
     if found is None:
+        near = get_close_matches(name, config_names(), 3)
         raise InputError(
             f"--config {name}: neither a file nor a shipped config",
-            fix=f"Shipped are {', '.join(config_names())}",
+            fix=f"Shipped are {', '.join(config_names())}"
+            + (f". Did you mean {' or '.join(near)}?" if near else ""),
         )
     return str(found)
+
+
+def _check_config(path: str) -> None:
+    """That a file holds a config: what else it holds, a genome, would be the parser's message."""
+    try:
+        with Path(path).open(encoding="utf-8") as file:
+            content = yaml.safe_load(file)
+    except UnicodeDecodeError:
+        what, line = "not a config: it is no text", None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        what = f"not YAML: {getattr(error, 'problem', None) or 'it cannot be parsed'}"
+        line = None if mark is None else mark.line + 1
+    else:
+        if content is None or isinstance(content, dict):
+            return
+        what, line = "not a config: expected keys and values, such as `trainer: {...}`", None
+    raise InputError(what, file=path, line=line, fix="Give --config a YAML file or a shipped name")
 
 
 def _quieten() -> None:
@@ -233,6 +306,7 @@ def main(argv: list[str]) -> int:
                 subclass_mode_data=True,
                 save_config_callback=SaveConfig,
                 save_config_kwargs={"overwrite": True},
+                parser_class=Parser,
                 seed_everything_default=0,
                 args=resolve_configs(argv),
                 parser_kwargs={"prog": "genomamba"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -40,5 +41,7 @@ class PredictionWriter(BasePredictionWriter):
             table[f"prob_{name}"] = probabilities[:, label].tolist()
         self.run.mkdir(parents=True, exist_ok=True)
         suffix = f".rank{trainer.global_rank}" if trainer.world_size > 1 else ""
-        with atomic_file(self.run / f"predictions{suffix}.tsv") as path:
+        target = self.run / f"predictions{suffix}.tsv"
+        with atomic_file(target) as path:
             table.sort_values("window").to_csv(path, sep="\t", index=False, float_format="%.6f")
+        print(f"{target}: {len(table):,} windows", file=sys.stderr)

@@ -44,6 +44,24 @@ class LogLines(Callback):
             _say(trainer, f"step {trainer.global_step}  {values}")
 
 
+class NothingLeft(Callback):
+    """Says why no step was trained: a finished run that is continued would end without a word."""
+
+    def __init__(self) -> None:
+        self._began = False
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._began = True
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not self._began and trainer.global_step >= trainer.max_steps:
+            _say(
+                trainer,
+                f"nothing to train: the checkpoint is at step {trainer.global_step} and "
+                f"trainer.max_steps is {trainer.max_steps}",
+            )
+
+
 def _values(trainer: Trainer, stage: str) -> str:
     """A stage's metrics, such as ``train/loss 1.23``; those by class are in the run's files."""
     return "  ".join(

@@ -45,6 +45,10 @@ class OptimizerConfig:
     betas: tuple[float, float] = (0.9, 0.95)
 
     def __post_init__(self) -> None:
+        if not self.learning_rate > 0.0:
+            raise ValueError(
+                f"OptimizerConfig.learning_rate: expected above 0, got {self.learning_rate}"
+            )
         if not 0.0 <= self.min_learning_rate <= self.learning_rate:
             raise ValueError(
                 f"OptimizerConfig.min_learning_rate: expected 0 to learning_rate "
@@ -53,6 +57,14 @@ class OptimizerConfig:
         if not 0.0 <= self.warmup_fraction <= 1.0:
             raise ValueError(
                 f"OptimizerConfig.warmup_fraction: expected 0 to 1, got {self.warmup_fraction}"
+            )
+        if not self.weight_decay >= 0.0:
+            raise ValueError(
+                f"OptimizerConfig.weight_decay: expected at least 0, got {self.weight_decay}"
+            )
+        if not all(0.0 <= beta < 1.0 for beta in self.betas):
+            raise ValueError(
+                f"OptimizerConfig.betas: expected two numbers in [0, 1), got {list(self.betas)}"
             )
 
 
@@ -105,20 +117,24 @@ class Task(LightningModule):
     def _load_backbone(self, path: str | Path) -> None:
         assert self.model is not None
         source, meta = load_model(path, vocabulary=self.vocabulary)
-        there = MambaConfig.from_dict(meta["config"]).as_dict()  # with what is newer than the file
-        differing = [
-            f"{name} {there[name]!r} there, {value!r} here"
-            for name, value in self.backbone.as_dict().items()
-            if name not in RUN_FIELDS and there[name] != value
-        ]
+        differing = self._differences(meta)
         if differing:
             raise InputError(
-                f"the pretrained backbone has another shape: {'; '.join(differing)}",
+                f"the pretrained backbone has another shape: {differing}",
                 file=path,
                 fix="Use the config overlay that it was pretrained with",
             )
         self.model.get_submodule("backbone").load_state_dict(
             source.get_submodule("backbone").state_dict()
+        )
+
+    def _differences(self, meta: dict[str, Any]) -> str:
+        """How the network of a checkpoint differs from this one; empty where it does not."""
+        there = MambaConfig.from_dict(meta["config"]).as_dict()  # with what is newer than the file
+        return "; ".join(
+            f"{name} {there[name]!r} there, {value!r} here"
+            for name, value in self.backbone.as_dict().items()
+            if name not in RUN_FIELDS and there[name] != value
         )
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
@@ -203,6 +219,12 @@ class Task(LightningModule):
                 fix="To start from its backbone, give it as model.init_args.pretrained",
             )
         check_vocabulary(meta, self.vocabulary)
+        differing = self._differences(meta)
+        if differing:
+            raise InputError(
+                f"the checkpoint's network has another shape: {differing}",
+                fix="Use the config of the run it is from: --config RUN/config.yaml",
+            )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         data = self.trainer.datamodule  # type: ignore[attr-defined]

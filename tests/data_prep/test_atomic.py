@@ -57,6 +57,24 @@ def test_a_folder_that_cannot_be_written_to_is_named(
         pass
 
 
+@pytest.mark.parametrize("atomic", [atomic_file, atomic_directory])
+def test_a_file_in_the_folders_place_is_named(tmp_path: Path, atomic: Callable[..., Any]) -> None:
+    file = tmp_path / "genome.fa"
+    file.touch()
+    with pytest.raises(InputError, match=r"table: .*genome.fa is a file"), atomic(file / "table"):
+        pass
+
+
+def test_a_folder_in_the_files_place_is_named(tmp_path: Path) -> None:
+    (tmp_path / "out.fa").mkdir()
+    with (
+        pytest.raises(InputError, match=r"/out\.fa: is a folder"),
+        atomic_file(tmp_path / "out.fa"),
+    ):
+        pytest.fail("work was done for an output that cannot be written")
+    assert [path.name for path in tmp_path.iterdir()] == ["out.fa"]
+
+
 def test_a_full_disk_is_named(tmp_path: Path) -> None:
     def fail(number: int) -> None:
         raise OSError(number, "without a file's name")

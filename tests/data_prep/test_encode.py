@@ -190,6 +190,22 @@ def test_refusal_leaves_nothing(
     assert list(tmp_path.iterdir()) == [fasta]
 
 
+@pytest.mark.parametrize("species", ["", " ", "a\tb", "a\nb"])
+def test_a_species_is_a_column_of_tables(
+    tmp_path: Path, fasta: Path, species: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert encode(fasta, "--output", tmp_path / "store", "--species", species) == 2
+    assert "expected a species name" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [fasta]
+
+
+def test_a_file_among_the_folders(
+    tmp_path: Path, fasta: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert encode(fasta, "--output", fasta / "new" / "store") == 2
+    assert f"cannot be written: {fasta} is a file" in capsys.readouterr().err
+
+
 def test_refusal_by_force_keeps_the_old_store(tmp_path: Path, fasta: Path) -> None:
     digest = encode_fasta([fasta], tmp_path / "store").digest
     fasta.write_bytes(b">a\nAC!\n")

@@ -27,6 +27,15 @@ def test_a_log_gets_a_line_now_and_then(
     assert capsys.readouterr() == ("", says)
 
 
+def test_no_more_than_all(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "QUIET_SECONDS", 0)
+    with Progress("classifying", 4) as bar:
+        bar.advance(6)
+    assert capsys.readouterr().err == "classifying: 100%\n"
+
+
 def test_a_terminal_gets_a_bar(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

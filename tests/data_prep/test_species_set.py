@@ -72,6 +72,7 @@ def test_pickling_keeps_everything(path: Path) -> None:
         ("species\tstore\nhuman\t\n", "line 2: the column store is empty"),
         ("species\tstore\nhuman\thuman\n\nhuman\tchimp\n", "line 4: the species 'human' .* twice"),
         ("species\tstore\nhuman\tnowhere\n", "nowhere: not a store"),
+        ("species\tstore\nhuman\tnowhere\n", "tsv, line 2: .*relative to the set's folder"),
     ],
 )
 def test_refusals(path: Path, text: str, message: str) -> None:

@@ -130,6 +130,12 @@ def test_the_same_files_twice_whatever_is_there(draw, evaluate, species_set, cap
     assert [path.read_bytes() for path in names] == before
 
 
+def test_a_store_is_a_set_of_one_species(draw, evaluate, species_set, capsys) -> None:
+    store = species_set.parent / SpeciesSet.read(species_set).classes[0]
+    assert evaluate(draw(200), species_set=store) == 2
+    assert "the order counts" in capsys.readouterr().err
+
+
 def test_a_page_without_intervals_says_so_and_where_it_ran(
     draw, evaluate, species_set, capsys
 ) -> None:

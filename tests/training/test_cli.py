@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 
+from genomamba.cli import main
 from genomamba.training.checkpoint import load_model
 from genomamba.training.metrics_csv import read_metrics
 
@@ -22,7 +23,7 @@ def checkpoint_of(run: str) -> dict[str, Any]:
     return torch.load(Path(run, "checkpoints/last.ckpt"), weights_only=True)
 
 
-def test_a_run_from_fit_to_predict(genomamba: Run) -> None:
+def test_a_run_from_fit_to_predict(genomamba: Run, capfd: pytest.CaptureFixture) -> None:
     assert genomamba("fit", "--run", "r", "--data.init_args.balanced", "true") == 0
     found = {path.name for path in Path("r").iterdir()}
     run = {"checkpoints", "commands.jsonl", "config.yaml", "metrics.csv", "tensorboard"}
@@ -43,6 +44,7 @@ def test_a_run_from_fit_to_predict(genomamba: Run) -> None:
 
     for command in ("test", "predict"):
         assert genomamba(command, "--run", "r", "--ckpt_path", "r/checkpoints/last.ckpt") == 0
+    assert "r/predictions.tsv: 30 windows" in capfd.readouterr().err
     results = json.loads(Path("r/test.json").read_text())
     confusion = np.array(results["confusion"])
     assert confusion.sum() == results["examples"] == 30
@@ -95,11 +97,15 @@ def test_a_used_folder_is_not_overwritten(genomamba: Run, capfd: pytest.CaptureF
     before = Path("r/checkpoints/last.ckpt").read_bytes(), Path("r/metrics.csv").read_bytes()
     assert genomamba("fit", "--run", "r") == 2
     assert "Continue it with --ckpt_path last" in capfd.readouterr().err
+    assert genomamba("fit", "--run", "s", "--ckpt_path", "r") == 2
+    assert "it is a folder. The run's is r/checkpoints/last.ckpt" in capfd.readouterr().err
     assert before == (
         Path("r/checkpoints/last.ckpt").read_bytes(),
         Path("r/metrics.csv").read_bytes(),
     )
     assert genomamba("fit", "--run", "r", "--ckpt_path", "last") == 0  # finished: nothing to do
+    message = "nothing to train: the checkpoint is at step 6 and trainer.max_steps is 6"
+    assert message in capfd.readouterr().err
     assert Path("r/metrics.csv").read_bytes() == before[1]
 
 
@@ -130,6 +136,32 @@ MISTAKES = {
         "length_warmup takes 6 steps, and trainer.max_steps is 6",
     ),
     "interval": (["--checkpoint.train_time_interval", "0:10:00"], "mutually exclusive"),
+    "learning rate": (
+        ["--model.init_args.optimizer", "{learning_rate: 0, min_learning_rate: 0}"],
+        "OptimizerConfig.learning_rate: expected above 0, got 0",
+    ),
+    "betas": (
+        ["--model.init_args.optimizer.betas", "[0.9, 95]"],
+        "OptimizerConfig.betas: expected two numbers in [0, 1), got [0.9, 95.0]",
+    ),
+    "decay": (
+        ["--model.init_args.optimizer.weight_decay", "-1"],
+        "OptimizerConfig.weight_decay: expected at least 0, got -1",
+    ),
+    "validation": (
+        ["--trainer.val_check_interval", "0"],
+        "expected trainer.val_check_interval above 0, got 0",
+    ),
+    "near config": (["--config", "species/bass"], "Did you mean species/base"),
+    "genome": (["--config", "genome.fa"], "genome.fa: not a config"),
+    "table": (["--config", "splits.tsv"], "splits.tsv, line 1: not YAML"),
+    "binary": (["--config", "genome.fa.gz"], "genome.fa.gz: not a config: it is no text"),
+    "parts": (
+        ["--trainer.accumulate_grad_batches", "0"],
+        "expected trainer.accumulate_grad_batches of at least 1, got 0",
+    ),
+    "no steps": (["--trainer.max_steps", "0"], "trainer.max_steps is 0: nothing is trained"),
+    "seed": (["--seed_everything", "-1"], "expected seed_everything in [0, 2^32), got -1"),
     "endless": (["--trainer.max_steps", "-1"], "Set trainer.max_steps"),
 }
 
@@ -139,11 +171,20 @@ def test_a_mistake_is_one_message(
     genomamba: Run, capfd: pytest.CaptureFixture, mistake: str
 ) -> None:
     arguments, message = MISTAKES[mistake]
+    Path("genome.fa").write_text("ACGT\n" * 1000)
+    Path("genome.fa.gz").write_bytes(b"\x1f\x8b\x08\x00\xff")
     assert genomamba("fit", "--run", "r", *arguments) == 2
     error = capfd.readouterr().err
     assert message in error
     assert "Traceback" not in error
+    assert "ACGT" not in error
     assert not Path("r").exists()
+
+
+@pytest.mark.parametrize("run", ["tiny.yaml", "tiny.yaml/run"])
+def test_a_file_is_no_run_folder(genomamba: Run, capfd: pytest.CaptureFixture, run: str) -> None:
+    assert genomamba("fit", "--run", run) == 2
+    assert f"{run}: not a folder: a file is in its place" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["validate", "test", "predict"])
@@ -160,7 +201,31 @@ def test_an_unknown_option_names_itself(genomamba: Run, capfd: pytest.CaptureFix
     with pytest.raises(SystemExit) as caught:
         genomamba("fit", "--model.init_args.backbone.d_modell", "8")
     assert caught.value.code == 2
-    assert "d_modell" in capfd.readouterr().err
+    error = capfd.readouterr().err
+    assert "d_modell" in error
+    assert "fit --model.help genomamba.training.classification.ClassificationTask" in error
+    assert len(error.splitlines()) < 8  # not below the list of all options
+
+
+@pytest.mark.parametrize("configs", [(), ("--config", "model/tiny")])
+def test_an_overlay_alone_asks_for_a_base(
+    data: Any, capfd: pytest.CaptureFixture, configs: tuple[str, ...]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["fit", "--run", "r", *configs])
+    assert caught.value.code == 2
+    assert "Begin with a whole config, such as --config species/base" in capfd.readouterr().err
+
+
+def test_a_checkpoint_of_another_shape_is_refused(
+    genomamba: Run, capfd: pytest.CaptureFixture
+) -> None:
+    assert genomamba("fit", "--run", "r") == 0
+    wider = ("--model.init_args.backbone.d_model", "32", "--ckpt_path", "r/checkpoints/last.ckpt")
+    for command in ("fit", "test"):
+        assert genomamba(command, "--run", "t", *wider) == 2
+        assert "another shape: d_model 16 there, 32 here" in capfd.readouterr().err
+    assert not Path("t").exists()
 
 
 def test_another_class_order_is_refused(

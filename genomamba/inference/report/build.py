@@ -33,7 +33,7 @@ PACKAGES = ("genomamba", "torch", "lightning", "numpy", "pyarrow")
 
 def report_files(args: argparse.Namespace) -> int:
     """Do what ``genomamba report --help`` says; returns the exit code."""
-    species_set = SpeciesSet.read(args.species_set)
+    species_set = SpeciesSet.open(args.species_set)
     splits = splits_file.read(args.splits, species_set)
     manifests = [_manifest(path, species_set) for path in args.manifests]
     run = read_run(args.run, args.checkpoint)
