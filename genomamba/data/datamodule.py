@@ -196,6 +196,13 @@ class WindowDataModule(LightningDataModule):
             return self._drawn(stream, Schedule(self.eval_length, 1))
         manifest = read_manifest(path, self.species_set)
         check_held_out(manifest, self.splits)
+        if stream == Stream.VALIDATION and manifest.origin.split == "test":
+            raise InputError(
+                "windows of the test split, which must not choose a checkpoint",
+                file=path,
+                fix="Give a manifest of `genomamba prepare manifest --split valid`, or test with "
+                "--data.test_manifest",
+            )
         self.examples[stream] = len(manifest)
         return ManifestWindows(ManifestReader(manifest, self.species_set), labelled=self.labelled)
 
