@@ -15,7 +15,8 @@ from genomamba_kernels.launching import launch
 PROGRAMS = 2048  # that fill a GPU: parts are made until there are as many
 PARTS = 64  # at most
 NUMBERS = 4096  # keys times width a tile: 32 a thread of four warps
-WARPS = 4
+# A sum over threads is the same in each of them only if products are rounded before they are added.
+OPTIONS = {"num_warps": 4, "enable_fp_fusion": False}
 
 
 def attention_step_triton(
@@ -41,7 +42,7 @@ def attention_step_triton(
     launch(
         attend_part_kernel,
         pairs * parts,
-        {"num_warps": WARPS},
+        OPTIONS,
         q_ptr=q,
         k_ptr=k,
         v_ptr=v,
@@ -70,7 +71,7 @@ def attention_step_triton(
     launch(
         join_parts_kernel,
         pairs,
-        {"num_warps": WARPS},
+        OPTIONS,
         m_ptr=m,
         total_ptr=total,
         acc_ptr=acc,
