@@ -2,12 +2,15 @@
 
     python docs/real-data/compare.py five.predictions.parquet five.6-mers.parquet \\
         --output five.less.6-mers.json
+    python docs/real-data/compare.py 0.predictions.parquet 0.6-mers.parquet \\
+        1.predictions.parquet 1.6-mers.parquet --output folds.less.6-mers.json
 
-Both files are of `genomamba evaluate --predictions` or docs/real-data/kmers.py, and of the same
-windows: rows are joined by length, species, record, start and strand, in any order. What is
-resampled is the difference on each window, over the loci of `genomamba evaluate` and as there: how
-hard a locus is for both does not count. Where all windows have the same difference, such as none,
-nothing varies that could be resampled: half the interval is Wilson's bound of no locus in all then.
+Files are of `genomamba evaluate --predictions` or docs/real-data/kmers.py, two and two of the same
+windows, such as those of folds, which count together: rows are joined by length, species, record,
+start and strand, in any order. What is resampled is the difference on each window, over the loci of
+`genomamba evaluate` and as there: how hard a locus is for both does not count. Where all windows
+have the same difference, such as none, nothing varies that could be resampled: half the interval is
+Wilson's bound of no locus in all then.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import argparse
 import hashlib
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -115,24 +119,34 @@ def difference(rows: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def compare(first: Path, second: Path) -> dict[str, Any]:
-    """The JSON document's content.
+def compare(*files: Path) -> dict[str, Any]:
+    """The JSON document's content, of pairs of files.
 
     Raises:
-        InputError: as `read_predictions` and `paired`.
+        InputError: as `read_predictions` and `paired`, an odd number of files, or a window that two
+            pairs have.
     """
-    read = [read_predictions(path) for path in (first, second)]
-    by_length = paired(*read).groupby("length")
-    sides = {name: _side(one) for name, one in zip(("first", "second"), read, strict=True)}
-    return sides | {"by_length": {str(length): difference(rows) for length, rows in by_length}}
+    if len(files) % 2:
+        raise InputError(f"expected two files of the same windows and so on, got {len(files)}")
+    read = [read_predictions(path) for path in files]
+    first, second = read[::2], read[1::2]
+    rows = pd.concat(map(paired, first, second), ignore_index=True)
+    again = rows[rows.duplicated(WINDOW)]
+    if len(again):
+        raise InputError(
+            f"two pairs have {_text(tuple(again.iloc[0][WINDOW]))}",
+            fix="Give each fold's files once",
+        )
+    by_length = {str(length): difference(of_one) for length, of_one in rows.groupby("length")}
+    return {"first": _side(first), "second": _side(second), "by_length": by_length}
 
 
-def _side(predictions: Predictions) -> dict[str, str]:
-    digest = hashlib.sha256(predictions.path.read_bytes()).hexdigest()
+def _side(predictions: Sequence[Predictions]) -> dict[str, str]:
+    digests = [hashlib.sha256(one.path.read_bytes()).hexdigest() for one in predictions]
     return {
-        "classifier": predictions.classifier,
-        "file": predictions.path.name,
-        "sha256": digest,
+        "classifier": ", ".join(dict.fromkeys(one.classifier for one in predictions)),
+        "file": ", ".join(one.path.name for one in predictions),
+        "sha256": ", ".join(digests),
     }
 
 
@@ -149,12 +163,11 @@ def text_table(found: dict[str, Any]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("first", type=Path, metavar="FIRST.parquet")
-    parser.add_argument("second", type=Path, metavar="SECOND.parquet")
+    parser.add_argument("files", type=Path, nargs="+", metavar="PARQUET", help="first, second, ...")
     parser.add_argument("--output", type=Path, required=True, metavar="JSON")
     args = parser.parse_args()
     try:
-        found = compare(args.first, args.second)
+        found = compare(*args.files)
         with atomic_file(args.output) as path:
             path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     except InputError as error:

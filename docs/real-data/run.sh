@@ -10,6 +10,7 @@
 #        docs/real-data/run.sh apes_sets|apes_audit|apes_kmers OUT
 #        docs/real-data/run.sh apes_train OUT RUN [OPTION...]
 #        docs/real-data/run.sh apes_language|apes_discriminant OUT [OPTION...]
+#        docs/real-data/run.sh apes_folds OUT [OPTION...]
 #        docs/real-data/run.sh apes_evaluate OUT RUN [OPTION...]
 # GENOMAMBA_REAL_DATA names the folder that holds great_apes/ and distant_species/; what follows a
 # ..._sets needs only what that has written. GENOMAMBA names the command.
@@ -22,7 +23,7 @@ case $set_name in
   distant_audit | distant_kmers | distant_evaluate | distant_compare) ;;
   distant_language | distant_train | distant_pretrained) ;;
   human_train | human_evaluate | apes_audit | apes_kmers | apes_train) ;;
-  apes_language | apes_discriminant | apes_evaluate) ;;
+  apes_language | apes_discriminant | apes_folds | apes_evaluate) ;;
   *)
     apes=${GENOMAMBA_REAL_DATA:?the folder with great_apes/ and distant_species/}/great_apes
     distant=$GENOMAMBA_REAL_DATA/distant_species
@@ -215,6 +216,7 @@ distant_compare() { # SET: the model less each baseline, after distant_evaluate 
 }
 
 TILE=1048576 # bases: the longest windows of human_* and apes_*
+FOLDS=5 # of apes_folds
 
 # without_n FASTA.GZ...: FASTA without N, a line a record. Assemblies have gaps of their own, whose
 # places and lengths tell species apart (the audit's control); and windows of all lengths hold the
@@ -304,9 +306,32 @@ apes_sets() { # stores, species set, splits, frozen windows without overlap
     --output "$out/apes.language.splits.tsv"
   "$genomamba" prepare split "$out/apes.tsv" "${valid[@]}" \
     --train "$(part_names train | sed -n 1p)" --output "$out/apes.discriminant.splits.tsv"
+  apes_fold_sets "$(part_names train | sed -n 1p)"
   for part in valid test; do
     "$genomamba" prepare manifest "$out/apes.tsv" --splits "$out/apes.splits.tsv" \
       --split "$part" --lengths 2^14,2^16,2^18,2^20 --windows 100000 --apart --output "$out/apes"
+  done
+}
+
+# apes_fold_sets RECORD: its first 15 tiles in five folds, each to be told by the others' loci; the
+# same tiles of every species.
+apes_fold_sets() {
+  local fold species tile
+  mkdir -p "$out/apes.folds"
+  for ((fold = 0; fold < FOLDS; fold++)); do
+    local -a intervals=()
+    for species in human chimp gorilla orangutan; do
+      for ((tile = 0; tile < 3 * FOLDS; tile++)); do
+        printf '%s\t%d\t%d\t%s\n' "$1" $((tile * TILE)) $(((tile + 1) * TILE)) \
+          "$([[ $((tile / 3)) == "$fold" ]] && echo test || echo train)"
+      done > "$out/apes.folds/$fold.$species.bed"
+      intervals+=(--intervals "$species=$out/apes.folds/$fold.$species.bed")
+    done
+    "$genomamba" prepare split "$out/apes.tsv" "${intervals[@]}" \
+      --output "$out/apes.folds/$fold.splits.tsv"
+    "$genomamba" prepare manifest "$out/apes.tsv" --splits "$out/apes.folds/$fold.splits.tsv" \
+      --split test --lengths 2^14,2^16,2^18,2^20 --windows 100000 --apart \
+      --output "$out/apes.folds/$fold"
   done
 }
 
@@ -343,6 +368,28 @@ apes_discriminant() { # [OPTION...]: by that model's errors, in OUT/apes.discrim
     --data.species_set "$out/apes.tsv" --data.splits "$out/apes.discriminant.splits.tsv" "$@"
 }
 
+apes_folds() { # [OPTION...]: the discriminant and the baselines on loci that others are fitted to
+  local fold at baseline
+  for ((fold = 0; fold < FOLDS; fold++)); do
+    at=$out/apes.folds/$fold
+    # 3,072 windows: an epoch is 48 steps.
+    apes_discriminant --run "$out/apes.fold.$fold" --data.splits "$at.splits.tsv" \
+      --trainer.max_steps 48 --trainer.val_check_interval 48 --checkpoint.every_n_train_steps 48 "$@"
+    "$genomamba" evaluate --checkpoint "$out/apes.fold.$fold/checkpoints/last.ckpt" \
+      --species-set "$out/apes.tsv" --manifest "$at"/test-*.parquet --locus $TILE \
+      --output "$at.test.html" --predictions "$at.predictions.parquet" --both-strands
+    "$python" "$here/kmers.py" "$out/apes.tsv" --splits "$at.splits.tsv" --locus $TILE --k 4 \
+      --manifest "$at"/test-*.parquet --output "$at.kmers.json" --predictions "$at"
+  done
+  for baseline in 4-mers repeats; do
+    local -a pairs=()
+    for ((fold = 0; fold < FOLDS; fold++)); do
+      pairs+=("$out/apes.folds/$fold.predictions.parquet" "$out/apes.folds/$fold.$baseline.parquet")
+    done
+    "$python" "$here/compare.py" "${pairs[@]}" --output "$out/apes.folds.less.$baseline.json"
+  done
+}
+
 apes_evaluate() { # RUN [OPTION...]: the best or only checkpoint at every length, and less each baseline
   local name=$1 checkpoint
   shift
@@ -359,7 +406,7 @@ case $set_name in
   distant_audit | distant_kmers | distant_evaluate | distant_compare | \
     distant_language | distant_train | distant_pretrained | \
     human_train | human_evaluate | apes_audit | apes_kmers | apes_train | apes_language | \
-    apes_discriminant | apes_evaluate)
+    apes_discriminant | apes_folds | apes_evaluate)
     "$set_name" "$@"
     ;;
   *) echo "unknown run $set_name; see the first lines of $0" >&2 && exit 2 ;;

@@ -97,6 +97,20 @@ def test_windows_are_joined_whatever_their_order(compare, write, tmp_path: Path)
     assert lines[1][5] == f"{row['difference']:+.4f}"
 
 
+def test_folds_count_together(compare, write, tmp_path: Path) -> None:
+    rows = windows()
+    first = [wrong(row) if i % 7 == 0 else row for i, row in enumerate(rows)]
+    whole = compare.compare(write("a", first), write("b", rows))["by_length"]
+    folds = [half for part in (slice(0, 70), slice(70, None)) for half in (first[part], rows[part])]
+    files = [write(f"half{i}", half) for i, half in enumerate(folds)]
+    assert compare.compare(*files)["by_length"] == whole
+    script = [sys.executable, str(FOLDER / "compare.py"), "--output", str(tmp_path / "c.json")]
+    for given, word in ((files[:3], "got 3"), (files[:2] * 2, "two pairs have the 1,000 bases of")):
+        done = subprocess.run([*script, *given], capture_output=True, text=True, check=False)
+        assert done.returncode == 2
+        assert word in done.stderr
+
+
 def test_the_interval_covers_a_known_difference(compare) -> None:
     """Loci are hard or easy for both; what both have in common does not widen the interval."""
     rng = np.random.default_rng(0)
