@@ -315,6 +315,10 @@ def main(argv: list[str]) -> int:
             )
     except Stopped as stopped:
         return int(stopped.code or 0)
+    except SystemExit as end:
+        if isinstance(end.__context__, KeyboardInterrupt):  # Lightning ends with 1
+            raise KeyboardInterrupt from None
+        raise
     except SIGTERMException:  # it came while Lightning prepared the first step
         return EXIT_STOPPED
     except RuntimeError as error:

@@ -92,6 +92,20 @@ def test_a_stopped_and_continued_run_is_the_uninterrupted_one(
         assert read_metrics(f"{run}/metrics.csv") == metrics
 
 
+def test_ctrl_c_is_told_from_a_failure(
+    genomamba: Callable[..., int],
+    signal_in: Callable[..., None],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    handler = signal.getsignal(signal.SIGINT)
+    signal_in("training_step", 2, signal.SIGINT)
+    try:
+        assert genomamba("fit", "--run", "r") == 130
+    finally:
+        signal.signal(signal.SIGINT, handler)  # Lightning ignores it from there on
+    assert "genomamba: interrupted" in capfd.readouterr().err
+
+
 def test_a_signal_in_the_last_step_changes_nothing(
     genomamba: Callable[..., int], signal_in: Callable[..., None]
 ) -> None:
