@@ -40,6 +40,7 @@ def run(script: str, *arguments: object) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_rows_are_measured_once_and_make_a_page(tmp_path: Path) -> None:
     table = tmp_path / "results" / "baselines.csv"
     tiny = [

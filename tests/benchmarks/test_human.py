@@ -52,6 +52,7 @@ def test_targets_are_the_same_known_bases_at_every_context(human: ModuleType) ->
     assert targets.mean(values, at >= 8).value == np.mean([9, 10, 11, 13, 14, 15])
 
 
+@pytest.mark.slow
 def test_models_of_two_lengths_are_read_at_every_context(
     human: ModuleType, write_species_set: Callable[..., Path], tmp_path: Path, monkeypatch
 ) -> None:

@@ -69,6 +69,7 @@ def test_chromosome_1_encodes_with_the_same_records_in_all_species(
     assert len(names) == 1
 
 
+@pytest.mark.slow
 def test_the_sets_of_people_and_apes_have_no_n_and_equal_bases(
     real_data: Path, tmp_path: Path
 ) -> None:

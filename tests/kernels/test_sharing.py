@@ -158,6 +158,7 @@ def results(request, tmp_path_factory):
     return request.param, [torch.load(Path(folder, f"{rank}.pt")) for rank in range(RANKS)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=lambda c: f"{c[0]}{', packed' if c[1] else ''}")
 def test_equals_the_whole_rows(results, case, rms_ratio):
     backend, ranks = results

@@ -69,6 +69,7 @@ def test_all_sets_of_places_are_equally_likely() -> None:
     assert abs(counts - 2000).max() < 5 * 2000**0.5
 
 
+@pytest.mark.slow
 def test_induction_is_learnt_and_holds_at_four_times_the_length(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

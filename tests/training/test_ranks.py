@@ -43,6 +43,7 @@ def weights(run: str) -> dict[str, Any]:
     return torch.load(Path(run, "checkpoints/last.ckpt"), weights_only=True)["state_dict"]
 
 
+@pytest.mark.slow
 def test_the_weights_and_results_of_one_process(data: Any, genomamba: Callable[..., int]) -> None:
     """At once, for time: pretraining under DDP, classification with shared sequences."""
     ddp = start("pretraining/base", data.overlay, "ddp", *SAME_LOSS, "--trainer.strategy=ddp")
@@ -65,6 +66,7 @@ def test_the_weights_and_results_of_one_process(data: Any, genomamba: Callable[.
     assert results[0]["examples"] == 12
 
 
+@pytest.mark.slow
 def test_the_discriminant_of_one_process(data: Any, genomamba: Callable[..., int]) -> None:
     """Sums over both ranks' windows; each rank's alone would be another discriminant."""
     assert genomamba("fit", "--run", "p", base="pretraining/base") == 0

@@ -31,6 +31,7 @@ def metrics(name: str) -> list[float]:
     return [float(value) for _, metric, value in lines if metric == name]
 
 
+@pytest.mark.slow
 def test_the_recipe_trains_and_its_best_weights_are_judged_at_every_length(
     genomamba: Callable[..., int], data
 ) -> None:
