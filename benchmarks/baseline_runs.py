@@ -13,8 +13,7 @@ from baseline_table import BUDGET, TIME, Figure
 
 from genomamba.cli import main as genomamba
 from genomamba.training.checkpoint import model_of, read_checkpoint
-from genomamba.training.run_log import COMMANDS
-from genomamba.training.stopping import EXIT_STOPPED
+from genomamba.training.run_files import COMMANDS, EXIT_STOPPED
 from genomamba_data_prep.errors import InputError
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from records import append_row, read_rows
 
-from genomamba.training.run_log import commit, hardware
+from genomamba.training.provenance import commit, hardware
 
 OUT_OF_MEMORY, TIME, BUDGET = "out of memory", "time", "budget"
 

@@ -27,8 +27,7 @@ from typing import Any
 
 from record_result import write_result
 
-from genomamba.training.run_log import COMMANDS
-from genomamba.training.stopping import EXIT_STOPPED
+from genomamba.training.run_files import COMMANDS, EXIT_STOPPED
 from genomamba_data_prep.errors import InputError
 from genomamba_data_prep.manifest_command import read_lengths
 

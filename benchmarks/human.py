@@ -36,7 +36,7 @@ from record_result import log_lines
 from genomamba.inference.run import choose_device
 from genomamba.models import MambaForPretraining
 from genomamba.training.checkpoint import load_model
-from genomamba.training.run_log import COMMANDS
+from genomamba.training.run_files import COMMANDS
 from genomamba_data_prep.atomic import atomic_file
 from genomamba_data_prep.codes import BASE_BITS, Codes, N
 from genomamba_data_prep.errors import InputError

@@ -24,8 +24,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from genomamba.training.metrics_csv import read_metrics
-from genomamba.training.run_log import COMMANDS
+from genomamba.training.run_files import COMMANDS, read_metrics
 from genomamba_data_prep.atomic import atomic_file
 from genomamba_data_prep.errors import InputError
 

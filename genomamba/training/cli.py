@@ -39,9 +39,10 @@ from genomamba.training.metrics_csv import MetricsCSV
 from genomamba.training.predictions import PredictionWriter
 from genomamba.training.progress import LogLines, NothingLeft
 from genomamba.training.run_checkpoint import RunCheckpoint
+from genomamba.training.run_files import EXIT_STOPPED
 from genomamba.training.run_log import RunLog
 from genomamba.training.step_seed import StepSeed
-from genomamba.training.stopping import EXIT_STOPPED, GracefulStop, Stopped, StopSignals
+from genomamba.training.stopping import GracefulStop, Stopped, StopSignals
 from genomamba.training.tensorboard import LazyTensorBoard
 from genomamba_data_prep.errors import InputError
 
@@ -315,12 +316,12 @@ def main(argv: list[str]) -> int:
             )
     except Stopped as stopped:
         return int(stopped.code or 0)
+    except SIGTERMException:  # it came while Lightning prepared the first step
+        return EXIT_STOPPED
     except SystemExit as end:
         if isinstance(end.__context__, KeyboardInterrupt):  # Lightning ends with 1
             raise KeyboardInterrupt from None
         raise
-    except SIGTERMException:  # it came while Lightning prepared the first step
-        return EXIT_STOPPED
     except RuntimeError as error:
         message = process_death(error)
         if message is None:

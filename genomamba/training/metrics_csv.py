@@ -14,7 +14,7 @@ from typing import Any
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-COLUMNS = ("step", "metric", "value")
+from genomamba.training.run_files import COLUMNS, read_metrics
 
 
 class MetricsCSV(Logger):
@@ -65,13 +65,3 @@ class MetricsCSV(Logger):
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(COLUMNS)
             writer.writerows((at, name, repr(value)) for at, name, value in kept)
-
-
-def read_metrics(path: str | Path) -> list[tuple[int, str, float]]:
-    """The rows of a metrics file, none if it is not there; a last row cut short is left out."""
-    path = Path(path)
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        lines = [line for line in file if line.endswith("\n")]
-    return [(int(step), name, float(value)) for step, name, value in list(csv.reader(lines))[1:]]

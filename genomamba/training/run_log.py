@@ -9,24 +9,19 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import shlex
-import subprocess
 import time
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-import genomamba
+from genomamba.training.provenance import commit, hardware
+from genomamba.training.run_files import COMMANDS
 
-COMMANDS = "commands.jsonl"
 # Environment variables that change a result or its time, and so belong to the command.
 TELLING = ("OMP_NUM_THREADS", "GENOMAMBA_BACKEND", "CUDA_VISIBLE_DEVICES")
-COMMIT = "GENOMAMBA_COMMIT"
 
 
 class RunLog(Callback):
@@ -91,37 +86,3 @@ def _append(trainer: Trainer, line: dict[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / COMMANDS).open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
-
-
-def commit() -> str:
-    """The checkout's, "-dirty" where files of it were changed; of an installation, the version.
-
-    The environment variable ``GENOMAMBA_COMMIT`` says it where code was copied without ``.git``.
-    """
-    named = os.environ.get(COMMIT)
-    if named:
-        return named
-    root = Path(genomamba.__file__).parents[1]
-    if (root / ".git").exists():
-        command = ["git", "describe", "--always", "--dirty"]
-        done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
-        if done.returncode == 0:
-            return done.stdout.strip()
-    return f"genomamba {version('genomamba')}"
-
-
-def hardware(device: torch.device, ranks: int = 1) -> str:
-    """The GPUs, or the CPU and the threads used."""
-    times = f"{ranks} x " if ranks > 1 else ""
-    if device.type == "cuda":
-        return f"{times}{torch.cuda.get_device_name(device)}"
-    return f"{times}{_cpu()}, threads: {torch.get_num_threads()}"
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:  # not Linux
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()

@@ -20,8 +20,8 @@ from lightning.pytorch.callbacks import Timer
 
 from genomamba.data.position import ends_step
 from genomamba.training.run_checkpoint import RunCheckpoint
+from genomamba.training.run_files import EXIT_STOPPED
 
-EXIT_STOPPED = 75  # EX_TEMPFAIL of sysexits.h: nothing is wrong, run the same again
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 # `timeout` and job managers signal a process and its group: one request that arrives twice.
 SECONDS_OF_ONE_REQUEST = 1.0

@@ -14,7 +14,7 @@ import torch
 
 from genomamba.cli import main
 from genomamba.training.checkpoint import load_model
-from genomamba.training.metrics_csv import read_metrics
+from genomamba.training.run_files import read_metrics
 
 Run = Callable[..., int]
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from genomamba.data.loader import process_death
-from genomamba.training.metrics_csv import read_metrics
+from genomamba.training.run_files import read_metrics
 
 
 def children(pid: int) -> list[int]:

@@ -15,9 +15,9 @@ import torch
 from genomamba.cli import main
 from genomamba.data.known_answers import Draw, InductionHeads, SelectiveCopying
 from genomamba.data.known_answers_datamodule import KnownAnswersLoader
-from genomamba.training import run_log
+from genomamba.training import provenance
 from genomamba.training import task as training_task
-from genomamba.training.metrics_csv import read_metrics
+from genomamba.training.run_files import read_metrics
 from genomamba_data_prep.windows import Stream
 
 
@@ -123,7 +123,7 @@ def check_results_file(tested: dict, configs: list[str]) -> None:
     assert result["seed"] == 0
     assert result["commit"]
     assert "threads: 1" in result["hardware"]
-    assert result["commit"] == run_log.commit()
+    assert result["commit"] == provenance.commit()
     lines = Path("r/commands.jsonl").read_text().splitlines()
     assert json.loads(lines[1])["steps"] == tested["training"]["steps"]
     Path("r/commands.jsonl").write_text("\n".join(lines[:2]) + "\n")

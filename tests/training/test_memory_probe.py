@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from genomamba.training.metrics_csv import read_metrics
+from genomamba.training.run_files import read_metrics
 
 WARMUP = ("--data.init_args.length_warmup", "[{length: 16, steps: 2}, {length: 32, steps: 2}]")
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from genomamba.training.metrics_csv import MetricsCSV, read_metrics
+from genomamba.training.metrics_csv import MetricsCSV
+from genomamba.training.run_files import read_metrics
 
 
 def test_a_resumed_run_replaces_the_rows_after_its_checkpoint(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 import torch
 from lightning.pytorch.trainer.states import TrainerFn
 
-from genomamba.training.metrics_csv import read_metrics
+from genomamba.training.run_files import read_metrics
 from genomamba.training.sequence_parallel import SequenceParallelStrategy
 from genomamba_data_prep.errors import InputError
 

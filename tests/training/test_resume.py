@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from genomamba.training.metrics_csv import read_metrics
+from genomamba.training.run_files import read_metrics
 
 STEPS = 60
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from genomamba.training.loss_by_position import LossByPosition
-from genomamba.training.metrics_csv import read_metrics
+from genomamba.training.run_files import read_metrics
 
 WARMUP = ("--data.init_args.length_warmup", "[{length: 16, steps: 2}, {length: 32, steps: 1}]")
 CALLBACK = "--trainer.callbacks+=genomamba.training.run_metrics.RunMetrics"

@@ -19,9 +19,9 @@ import torch
 
 from genomamba.training import stopping
 from genomamba.training.classification import ClassificationTask
-from genomamba.training.metrics_csv import read_metrics
 from genomamba.training.run_checkpoint import RunCheckpoint
-from genomamba.training.stopping import EXIT_STOPPED, StopSignals
+from genomamba.training.run_files import EXIT_STOPPED, read_metrics
+from genomamba.training.stopping import StopSignals
 
 PARTS = 2
 WARMUP = "[{length: 16, steps: 2}, {length: 32, steps: 1}]"

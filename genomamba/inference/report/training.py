@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from genomamba.training.metrics_csv import COLUMNS, read_metrics
+from genomamba.training.run_files import COLUMNS, read_metrics
 from genomamba_data_prep.errors import InputError
 from genomamba_data_prep.report.charts import Series, line_chart, linear_axis
 from genomamba_data_prep.report.page import details, figure, section, table
