@@ -99,6 +99,14 @@ def test_a_manifest_may_have_another_length(data: Any) -> None:
     assert torch.cat([b.labels for b in batches]).tolist() == [i % 3 for i in range(8)]
 
 
+def test_test_windows_do_not_choose_a_checkpoint(data: Any) -> None:
+    path = manifest(data)
+    for stage in ("fit", "validate"):
+        with pytest.raises(InputError, match="windows of the test split, which must not choose"):
+            make(data, valid_manifest=path).setup(stage)
+    make(data, test_manifest=path).setup("test")
+
+
 def test_a_training_manifest_does_not_pass_for_a_test(data: Any) -> None:
     path = manifest(data)
     text = data.splits.read_text().replace("test", "valid").replace("train", "test")

@@ -204,6 +204,20 @@ def test_ddp_and_gradient_accumulation(config: MambaConfig) -> None:
     assert_same(found, expected)
 
 
+def test_segments_end_at_the_grid(config: MambaConfig) -> None:
+    """And those that are shorter than it where they say; without a limit there is one."""
+
+    def ends(length: int, segment: int | None) -> list[int]:
+        backbone = set_up(MambaForPretraining, config, segment_length=segment).backbone
+        with torch.no_grad():
+            return [at for at, _ in backbone.map_segments(dna(length), lambda _, at: at.stop)]
+
+    assert ends(1300, 700) == [512, 1024, 1300]
+    assert ends(1300, 1100) == [1024, 1300]
+    assert ends(300, 140) == [140, 280, 300]
+    assert ends(1300, None) == [1300]
+
+
 def test_the_peak_depends_on_the_segment_and_not_on_the_length(
     config: MambaConfig, memory: Callable
 ) -> None:

@@ -78,9 +78,9 @@ def scan_forward(
         if share is not None:
             ends = row_ends(work, leaving, decay, shared.a, A, entering)
             initial_state, after = states_between(*ends, initial_state, share)
+        end = None
         if work.chained:
-            after = u.new_empty((len(u), *A.shape), dtype=torch.float32)
-        end = after if work.chained else None
+            after = end = u.new_empty((len(u), *A.shape), dtype=torch.float32)
         pass_states(work, leaving, decay, shared.a, initial_state, entering, end)
     if y is None:
         y = torch.empty_like(u, memory_format=torch.contiguous_format)

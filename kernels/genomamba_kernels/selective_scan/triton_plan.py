@@ -73,9 +73,7 @@ def cut_length(
     More segments keep the card busier, but all but one are walked twice. None is longer than
     `longest`, unless an interval is.
     """
-    cut = _cut_length(
-        _rows(u, groups, blocks), u.shape[1], interval, blocks, _multiprocessors(real_device(u))
-    )
+    cut = _cut(u, u.shape[1], groups, interval, blocks)
     if longest is None or cut[1] <= longest:
         return cut
     segment = max(1, longest // interval) * interval
@@ -96,19 +94,15 @@ def cut_forward(u: Tensor, groups: int, plan: Plan, continues: bool) -> tuple[in
     interval, blocks = plan.interval, plan.forward
     if not continues and length * channels < LONG:
         return *cut_length(u, groups, interval, blocks), False
-    if (
-        _cut_length(
-            _rows(u, groups, blocks), LONG, interval, blocks, _multiprocessors(real_device(u))
-        )[0]
-        == 1
-    ):
+    if _cut(u, LONG, groups, interval, blocks)[0] == 1:
         return 1, ceil_div(length, interval) * interval, False
     return ceil_div(length, plan.grid), plan.grid, True
 
 
-def _rows(u: Tensor, groups: int, blocks: Blocks) -> int:
-    """Programs that a segment of all rows has."""
-    return len(u) * groups * channel_blocks(u.shape[2], groups, blocks.width)
+def _cut(u: Tensor, length: int, groups: int, interval: int, blocks: Blocks) -> tuple[int, int]:
+    """For rows like those of u, of a length."""
+    rows = len(u) * groups * channel_blocks(u.shape[2], groups, blocks.width)
+    return _cut_length(rows, length, interval, blocks, _multiprocessors(real_device(u)))
 
 
 @functools.lru_cache(maxsize=4096)  # shapes come again and again, and the host is waited for
