@@ -14,6 +14,8 @@ from torch.nn import functional
 from genomamba.models.config import MambaConfig
 from genomamba.models.pooling import Pooling, join, last, sums
 
+EXPANSION = 2  # features of a classifier / d_model
+
 
 class NextTokenHead(nn.Module):
     """Logits of the next token; the weight is the embedding's where they are tied.
@@ -83,13 +85,13 @@ class ClassificationHead(nn.Module):
         pooling: "mean" over a sequence's positions, its "last" position, or "errors".
         lengths: of the rungs in bases, each a multiple of the one before; none is a single rung for
             all lengths. Mean pooling only.
+        expansion: features / d_model.
 
     Raises:
-        ValueError: fewer than two classes, an unknown pooling, lengths that are no rungs, or
-            pooling "errors" without tied embeddings, whose rows predict tokens.
+        ValueError: fewer than two classes, an unknown pooling, lengths that are no rungs, no
+            features, or pooling "errors" without tied embeddings, whose rows predict tokens.
     """
 
-    expansion = 2  # features / d_model
     averaged_batches = 10  # memory of the running statistics
     lagging = 10.0  # sequences whose mean is about as far off as the running mean lags in training
     eps = 1e-12  # far below the variance of a mean over a million bases
@@ -105,16 +107,19 @@ class ClassificationHead(nn.Module):
         n_classes: int,
         pooling: Pooling,
         lengths: Sequence[int] = (),
+        expansion: int = EXPANSION,
     ) -> None:
         super().__init__()
         if n_classes < 2:
             raise ValueError(f"n_classes: expected at least 2, got {n_classes}")
+        if expansion < 1:
+            raise ValueError(f"expansion: expected at least 1, got {expansion}")
         if pooling not in get_args(Pooling):
             raise ValueError(f"pooling: expected one of {get_args(Pooling)}, got {pooling!r}")
         self.lengths = check_rungs(lengths, pooling)
         self.pooling: Pooling = pooling
         self.n_classes = n_classes
-        features, rungs = self.expansion * config.d_model, max(1, len(self.lengths))
+        features, rungs = expansion * config.d_model, max(1, len(self.lengths))
         self.gate_proj = nn.Linear(config.d_model, 2 * features, bias=False)
         if pooling == "errors":
             if not config.tie_embeddings:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from genomamba.models.backbone import MambaBackbone
 from genomamba.models.config import MambaConfig
-from genomamba.models.heads import ClassificationHead, NextTokenHead, Pooling
+from genomamba.models.heads import EXPANSION, ClassificationHead, NextTokenHead, Pooling
 from genomamba.models.prediction_errors import ErrorSums
 from genomamba.models.sequence_parallel import sum_over_ranks
 from genomamba.models.state import MambaState
@@ -137,11 +137,12 @@ class MambaForClassification(nn.Module):
         n_classes: int,
         pooling: Pooling = "mean",
         lengths: Sequence[int] = (),
+        expansion: int = EXPANSION,
     ) -> None:
         super().__init__()
         self.config = config
         self.backbone = MambaBackbone(config)
-        self.head = ClassificationHead(config, n_classes, pooling, lengths)
+        self.head = ClassificationHead(config, n_classes, pooling, lengths, expansion)
 
     def forward(self, tokens: Tensor, seq_idx: Tensor | None = None) -> Tensor:
         """Logits of each sequence.

@@ -18,6 +18,7 @@ from torch import nn
 
 from genomamba.data.tokens import VOCABULARY
 from genomamba.models import MambaConfig, MambaForClassification, MambaForPretraining
+from genomamba.models.heads import EXPANSION
 from genomamba_data_prep.errors import InputError
 
 META_KEY = "genomamba"
@@ -165,8 +166,10 @@ def model_of(checkpoint: dict[str, Any], path: Path) -> nn.Module:
     config = MambaConfig.from_dict(meta["config"])
     model: nn.Module
     if meta["task"] == "classification":
-        lengths = meta.get("readout_lengths", ())  # older checkpoints have none
-        model = MambaForClassification(config, len(meta["classes"]), meta["pooling"], lengths)
+        lengths = meta.get("readout_lengths", ())  # older checkpoints have none of these two
+        expansion = meta.get("expansion", EXPANSION)
+        n_classes, pooling = len(meta["classes"]), meta["pooling"]
+        model = MambaForClassification(config, n_classes, pooling, lengths, expansion)
     else:
         model = MambaForPretraining(config)
     weights = {

@@ -15,7 +15,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from genomamba.data.batch import Batch
 from genomamba.data.tokens import tokens
 from genomamba.models import MambaConfig, MambaForClassification
-from genomamba.models.heads import Pooling, check_rungs
+from genomamba.models.heads import EXPANSION, Pooling, check_rungs
 from genomamba.training.checkpoint import META_KEY, check_classes
 from genomamba.training.sequence_parallel import examples_group
 from genomamba.training.task import OptimizerConfig, Task
@@ -74,6 +74,7 @@ class ClassificationTask(Task):
             raise ValueError('pooling: "errors" is fitted, not trained: use DiscriminantTask')
         self.pooling: Pooling = pooling
         self.readout_lengths = check_rungs(readout_lengths, pooling)
+        self.expansion = EXPANSION
         self.classes: tuple[str, ...] = ()
         self.metrics: MetricCollection | None = None
 
@@ -88,13 +89,19 @@ class ClassificationTask(Task):
             )
         self.metrics = _metrics(len(self.classes), group)
         return MambaForClassification(
-            self.backbone, len(self.classes), self.pooling, self.readout_lengths
+            self.backbone,
+            len(self.classes),
+            self.pooling,
+            self.readout_lengths,
+            self.expansion,
         )
 
     def record(self) -> dict[str, Any]:
         found: dict[str, Any] = {"classes": list(self.classes), "pooling": self.pooling}
         if self.readout_lengths:
             found["readout_lengths"] = list(self.readout_lengths)
+        if self.expansion != EXPANSION:
+            found["expansion"] = self.expansion
         return found
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

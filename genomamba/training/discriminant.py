@@ -20,7 +20,7 @@ from torch.nn import functional
 from genomamba.data.batch import Batch
 from genomamba.data.tokens import reverse_complement, tokens
 from genomamba.models import MambaConfig, MambaForClassification
-from genomamba.models.heads import ClassificationHead
+from genomamba.models.heads import EXPANSION, ClassificationHead
 from genomamba.models.pooling import join
 from genomamba.training.classification import ClassificationTask
 from genomamba_data_prep.errors import InputError
@@ -47,9 +47,10 @@ class DiscriminantTask(ClassificationTask):
             et al. 2010, "Shrinkage algorithms for MMSE covariance estimation", equation 23).
         both_strands: count every window on both of its strands, at twice the time. For classes
             that are the same on either: what only one strand tells is averaged away.
+        expansion: features of a position / d_model; a sequence has 4 times as many.
 
     Raises:
-        ValueError: shrinkage out of range.
+        ValueError: shrinkage or expansion out of range.
         InputError: there is no pretrained model.
     """
 
@@ -64,6 +65,7 @@ class DiscriminantTask(ClassificationTask):
         pretrained: str | Path | None = None,
         shrinkage: float | None = None,
         both_strands: bool = False,
+        expansion: int = EXPANSION,
     ) -> None:
         super().__init__(backbone, pretrained=pretrained)
         self.pooling = "errors"
@@ -71,6 +73,9 @@ class DiscriminantTask(ClassificationTask):
             raise ValueError(f"shrinkage: expected 0 to 1, got {shrinkage}")
         self.shrinkage = shrinkage
         self.both_strands = both_strands
+        if expansion < 1:
+            raise ValueError(f"expansion: expected at least 1, got {expansion}")
+        self.expansion = expansion
 
     def configure_model(self) -> None:
         if self.model is not None:

@@ -112,10 +112,11 @@ def test_on_both_strands_it_does_not_matter_which_is_drawn(genomamba: Callable[.
 
 
 def test_an_epoch_gives_the_same_in_any_order(genomamba: Callable[..., int]) -> None:
-    """77 windows of each species: 33 steps of 7."""
+    """77 windows of each species: 33 steps of 7. With more features than by default."""
     given = (*NARROW, *pretrain(genomamba), "--data.init_args.sampling", "epoch")
     given += ("--data.init_args.balanced", "false", "--model.init_args.both_strands", "true")
     given += ("--data.init_args.batch_size", "7", "--trainer.max_steps", "33")
+    given += ("--model.init_args.expansion", "3")
     given += ("--trainer.val_check_interval", "33", "--checkpoint.every_n_train_steps", "33")
     found = []
     for seed in ("1", "2"):
@@ -124,6 +125,8 @@ def test_an_epoch_gives_the_same_in_any_order(genomamba: Callable[..., int]) -> 
         checkpoint = torch.load(f"{seed}/checkpoints/last.ckpt", weights_only=True)["state_dict"]
         assert checkpoint["counts"].tolist() == [2 * 77] * 3
         found.append(checkpoint["sums"])
+        weights = load_model(f"{seed}/checkpoints/last.ckpt")[0].state_dict()
+        assert weights["head.out_proj.weight"].shape == found[-1].shape == (3, 3 * 8 * 4)
     torch.testing.assert_close(*found, rtol=1e-4, atol=1e-4)
 
 
@@ -137,3 +140,6 @@ def test_it_asks_for_a_pretrained_model(
     shrunk = ("--model.init_args.shrinkage", "1.5")
     assert genomamba("fit", *NARROW, *shrunk, "--run", "r", base="species/discriminant") == 2
     assert "shrinkage: expected 0 to 1, got 1.5" in capsys.readouterr().err
+    narrow = ("--model.init_args.expansion", "0")
+    assert genomamba("fit", *NARROW, *narrow, "--run", "r", base="species/discriminant") == 2
+    assert "expansion: expected at least 1, got 0" in capsys.readouterr().err
