@@ -44,12 +44,10 @@ def real_device(x: Tensor) -> torch.device:
 def rehearse(function: type[torch.autograd.Function], arguments: Sequence[Any]) -> None:
     """Begins to compile what `function.apply(*arguments)` and its backward will launch.
 
-    Does so once for arguments that differ in batch and length only, on a GPU, and if a gradient is
-    wanted. The first output gets a gradient, the others, which are states, none. Ranks that share a
-    row compile as they go: they exchange states in between.
+    Does so once for arguments that differ in batch and length only, on a GPU, and if one of them
+    requires a gradient. The first output gets a gradient, the others, which are states, none.
+    Ranks that share a row compile as they go: they exchange states in between.
     """
-    if not torch.is_grad_enabled():
-        return
     # Before the key without the lengths, which takes longer to make.
     seen = (
         function,

@@ -29,7 +29,7 @@ from triton.backends.compiler import GPUTarget
 from triton.runtime.jit import JITFunction
 
 import genomamba_kernels
-from genomamba_kernels import ahead, launching
+from genomamba_kernels import ahead, applying, launching
 
 for module in pkgutil.walk_packages(genomamba_kernels.__path__, "genomamba_kernels."):
     importlib.import_module(module.name)  # which decides: these kernels are for the compiler
@@ -138,9 +138,7 @@ def compile_ahead() -> None:
 
 
 def main() -> None:
-    for name in ("selective_scan", "causal_conv1d", "mamba_inner", "mamba_block"):
-        module = importlib.import_module(f"genomamba_kernels.{name}.triton_autograd")
-        module.rehearse = rehearse  # pyright: ignore
+    applying.rehearse = rehearse
     if "--compile" in sys.argv:
         compile_ahead()
         return

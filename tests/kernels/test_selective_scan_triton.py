@@ -186,11 +186,14 @@ def test_rows_cut_at_the_grid_give_the_same_bits(scan, monkeypatch, cuts, length
     length = 59
     seq_idx = packed(2, length, *lengths, length).to(DEVICE) if lengths else None
     tensors = scan(2, length, 5, 2, mean_step=0.1).to(torch.float32).on(DEVICE).tensors
+    for tensor in tensors.values():  # as parameters do, whether or not gradients are recorded
+        tensor.requires_grad_()
 
+    @torch.no_grad()
     def part(start, stop, state):
         pieces = {n: t[:, start:stop] if n in ALONG_LENGTH else t for n, t in tensors.items()}
         pieces["initial_state"] = state
-        return selective_scan(  # without gradients
+        return selective_scan(
             **pieces,
             delta_softplus=True,
             seq_idx=None if seq_idx is None else seq_idx[:, start:stop].contiguous(),

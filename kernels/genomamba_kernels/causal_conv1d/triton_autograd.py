@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from genomamba_kernels.ahead import rehearse
+from genomamba_kernels.applying import apply
 from genomamba_kernels.causal_conv1d.inputs import ConvInputs
 from genomamba_kernels.causal_conv1d.triton_launch import conv_backward, conv_forward, final_state
 
@@ -63,6 +63,4 @@ class TritonConv(torch.autograd.Function):
 def causal_conv1d_triton(inputs: ConvInputs) -> tuple[Tensor, Tensor]:
     """Returns (y, final_state)."""
     with torch.cuda.device_of(inputs.x):  # Triton launches on the current device
-        arguments = kernel_inputs(inputs)
-        rehearse(TritonConv, arguments)
-        return TritonConv.apply(*arguments)
+        return apply(TritonConv, kernel_inputs(inputs))

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from genomamba_kernels.ahead import real_device, rehearse
+from genomamba_kernels.ahead import real_device
+from genomamba_kernels.applying import apply
 from genomamba_kernels.autocasting import NoAutocast
 from genomamba_kernels.mamba_block.inputs import OuterInputs
 from genomamba_kernels.mamba_inner.inputs import InnerInputs
@@ -209,5 +210,4 @@ def mamba_block_triton(outer: OuterInputs, inner: InnerInputs) -> tuple[Tensor, 
     outer = outer._replace(stream=outer.stream.contiguous())
     with torch.cuda.device_of(outer.stream):  # Triton launches on the current device
         arguments = (*outer, *kernel_inputs(inner))
-        rehearse(TritonBlock, arguments)
-        return TritonBlock.apply(*arguments)
+        return apply(TritonBlock, arguments)

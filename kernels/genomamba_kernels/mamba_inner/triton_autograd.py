@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from genomamba_kernels.ahead import real_device, rehearse
+from genomamba_kernels.ahead import real_device
+from genomamba_kernels.applying import apply
 from genomamba_kernels.autocasting import NoAutocast
 from genomamba_kernels.mamba_inner.inputs import InnerInputs
 from genomamba_kernels.mamba_inner.triton_pieces import Piece, cross, cut, join, rows_of
@@ -156,6 +157,4 @@ def kernel_inputs(inputs: InnerInputs) -> InnerInputs:
 def mamba_inner_triton(inputs: InnerInputs) -> tuple[Tensor, Tensor, Tensor]:
     """Returns (y, conv_state, scan_state)."""
     with torch.cuda.device_of(inputs.xz):  # Triton launches on the current device
-        arguments = kernel_inputs(inputs)
-        rehearse(TritonInner, arguments)
-        return TritonInner.apply(*arguments)
+        return apply(TritonInner, kernel_inputs(inputs))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from genomamba_kernels.ahead import rehearse
+from genomamba_kernels.applying import apply
 from genomamba_kernels.selective_scan.inputs import ScanInputs
 from genomamba_kernels.selective_scan.plan_choice import choose_plan
 from genomamba_kernels.selective_scan.triton_launch import (
@@ -76,5 +76,4 @@ def selective_scan_triton(
     )
     with torch.cuda.device_of(inputs.u):  # Triton launches on the current device
         arguments = (initial_state, plan or choose_plan(inputs.u, inputs.A.shape[1]), *inputs)
-        rehearse(TritonScan, arguments)
-        return TritonScan.apply(*arguments)
+        return apply(TritonScan, arguments)
