@@ -5,10 +5,12 @@
 
 First, in float32 (TF32 off) on --check-length random bases, every parameter's gradient, averaged
 over the ranks, against one rank's; nothing is timed if one is beyond the limit, and the exit code
-is 1. Then bf16 autocast, float32 parameters, fused AdamW, next-token loss: a step of all ranks
-and a step of the first rank alone on the whole sequence, the others idle, in turn. NCCL on GPUs,
-gloo on the CPU. The weights are random, so are the bases. `ratio` is alone / shared; every step is
-said as it ends, so that a run that is cut short has shown something.
+is 1. Then bf16 autocast, float32 parameters, fused AdamW, next-token loss: some steps of all ranks,
+then as many of the first rank alone on the whole sequence, the others idle, and both once more.
+Each turn begins with an empty allocator, so that both have the device's memory to themselves, and
+with steps that fill it and are not timed. NCCL on GPUs, gloo on the CPU. The weights are random, so
+are the bases. `ratio` is alone / shared; every step is said as it ends, so that a run that is cut
+short has shown something.
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ from genomamba.models import MambaForPretraining
 
 LIMIT = 1e-4  # RMS of the difference of a gradient over its RMS
 WARM_UP = 2
+TURNS = 2
 
 
 class Trainer:
@@ -56,8 +59,8 @@ class Trainer:
         self.model = MambaForPretraining(config).to(device)
         self.model.backbone.sequence_group = dist.group.WORLD if shared else None
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-4, fused=True)
-        self.ms: list[float] = []
-        self.peak = 0
+        self.ms: list[float] = []  # of timed steps
+        self.peak = 0  # of all
 
     def gradients(self, tokens: Tensor, dtype: torch.dtype) -> dict[str, Tensor]:
         """By parameter; of a group, the mean of its ranks' gradients."""
@@ -75,8 +78,8 @@ class Trainer:
                 grad.copy_(part.view_as(grad))
         return grads
 
-    def step(self, tokens: Tensor) -> None:
-        """A timed training step."""
+    def step(self, tokens: Tensor) -> float:
+        """A training step, and its milliseconds."""
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
         synchronize(self.device)
@@ -84,9 +87,23 @@ class Trainer:
         self.gradients(tokens, torch.bfloat16)
         self.optimizer.step()
         synchronize(self.device)
-        self.ms.append((time.perf_counter() - start) * 1e3)
+        ms = (time.perf_counter() - start) * 1e3
         if self.device.type == "cuda":
             self.peak = max(self.peak, torch.cuda.max_memory_allocated(self.device))
+        return ms
+
+    def turn(self, tokens: Tensor, steps: int, text: str) -> None:
+        """Steps of all ranks, or of the first one while the others wait."""
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        for i in range(WARM_UP + steps):
+            barrier(self.device)
+            if not self.shared and dist.get_rank() > 0:
+                continue
+            ms = self.step(tokens)
+            if i >= WARM_UP:
+                self.ms.append(ms)
+            say(f"{text}, {'step' if i >= WARM_UP else 'warm-up'}: {ms:.1f} ms")
 
 
 def farthest(shared: Trainer, alone: Trainer, length: int) -> tuple[float, str]:
@@ -134,24 +151,14 @@ def measure(name: str, arguments: argparse.Namespace, device: torch.device) -> b
     if not is_right:
         return False
     tokens = random_bases(1, arguments.length).to(device)
-    for i in range(WARM_UP + arguments.steps):
-        barrier(device)
-        shared.step(tokens)
-        if device.type == "cuda":
-            torch.cuda.empty_cache()  # both have the device's memory to themselves
-        barrier(device)
-        if first:
-            alone.step(tokens)
-            if device.type == "cuda":
-                torch.cuda.empty_cache()
-            kind = "warm-up" if i < WARM_UP else "step"
-            of_both = f"shared {shared.ms[-1]:.1f} ms, alone {alone.ms[-1]:.1f} ms"
-            say(f"{name}: {kind} of {arguments.length} bases, {of_both}")
+    for _ in range(TURNS):
+        shared.turn(tokens, arguments.steps, f"{name}: {arguments.length} bases, shared")
+        alone.turn(tokens, arguments.steps, f"{name}: {arguments.length} bases, alone")
     barrier(device)
     peak_by_rank = peaks(shared)
     if not first:
         return True
-    ms = {t: statistics.median(t.ms[WARM_UP:]) for t in (shared, alone)}
+    ms = {t: statistics.median(t.ms) for t in (shared, alone)}
     row = {
         **environment(device),
         "ranks": dist.get_world_size(),
@@ -182,7 +189,7 @@ def main() -> int:
     add("--recompute", default="none", help="none, block, group:n")
     add("--segment-length", type=size, help="positions of a rank at a time")
     add("--backend", default="auto", choices=["auto", "triton", "torch"])
-    add("--steps", type=int, default=7)
+    add("--steps", type=int, default=4, help=f"timed ones of a turn, of {TURNS}")
     add("--limit", type=float, default=LIMIT, help="of the gradients' distance")
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     add("--output", type=Path, default=Path(__file__).parent / "results" / "sequence_parallel.csv")
