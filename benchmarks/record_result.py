@@ -9,10 +9,12 @@ All it says is read from the run's folder: commands.jsonl (commands, commits, ha
 metrics.csv (accuracy by step) and test.json, which ``genomamba test`` wrote (the metrics). With
 --evaluation the metrics are those of ``genomamba evaluate`` on frozen manifests, with --baselines
 beside them those that docs/real-data/kmers.py found on the same windows, with --against differences
-from other classifiers, window by window, of docs/real-data/compare.py. Commands that continued the
-run are in it too, and with --after those of earlier runs, whose weights it began with
-(``model.init_args.pretrained``): their tokens and seconds are counted. A commit that ends with
-"-dirty" had changed files: commit before a run that is to be published.
+from other classifiers, window by window, of docs/real-data/compare.py. With --folds it also says
+what that script found of the same recipe in folds (docs/real-data/run.sh apes_folds), whose own
+commands are not counted. Commands that continued the run are in it too, and with --after those of
+earlier runs, whose weights it began with (``model.init_args.pretrained``): their tokens and seconds
+are counted. A commit that ends with "-dirty" had changed files: commit before a run that is to be
+published.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from genomamba_data_prep.errors import InputError
 
 TEST = "test.json"
 STEPS = 24  # of the curve by step
+ENDS = ("difference", "low", "high")  # of a comparison
 
 
 def result(
@@ -38,12 +41,14 @@ def result(
     baselines: Path | None = None,
     against: Sequence[Path] = (),
     after: Sequence[Path] = (),
+    folds: Sequence[Path] = (),
 ) -> dict[str, Any]:
     """The content of a run's results file.
 
     Raises:
         InputError: the run has not been trained and then tested, or the baselines or comparisons
-            are of other windows or another classifier than the evaluation.
+            are of other windows or another classifier than the evaluation, or those of folds than
+            each other.
     """
     begun, ends = log_lines(run / COMMANDS)
     fits = [line for line in begun if line["subcommand"] == "fit"]
@@ -64,6 +69,8 @@ def result(
         request = _json(evaluation)["request"]
         evaluated = {name: request[name] for name in ("checkpoint_sha256", "both_strands")}
         metrics, commands = {"accuracy_by_length": rows, "evaluation": evaluated}, fits
+    if folds:
+        metrics = {**metrics, "folds": _in_folds(folds)}
     training = metrics.get("training") or _training(ends, run)
     tokens, seconds = training["tokens"], training["seconds"]
     if after:
@@ -124,13 +131,7 @@ def _evaluated(evaluation: Path, baselines: Path | None) -> dict[str, Any]:
 
 def _add_differences(rows: dict[str, Any], path: Path) -> None:
     """Puts the differences of a comparison into the evaluation's rows, by the other's name."""
-    comparison = _json(path)
-    if not comparison.keys() >= {"first", "second", "by_length"}:
-        raise InputError(
-            "expected a comparison of two classifiers",
-            file=path,
-            fix="Give what docs/real-data/compare.py wrote",
-        )
+    comparison = _comparison(path)
     other = comparison["second"]["classifier"]
     for length, row in rows.items():
         found = comparison["by_length"].get(length, {"windows": None, "first": None})
@@ -145,7 +146,39 @@ def _add_differences(rows: dict[str, Any], path: Path) -> None:
             )
         if other in row.setdefault("against", {}):
             raise InputError(f"is a second comparison with {other}", file=path, fix="Give one")
-        row["against"][other] = {end: found[end] for end in ("difference", "low", "high")}
+        row["against"][other] = {end: found[end] for end in ENDS}
+
+
+def _in_folds(paths: Sequence[Path]) -> dict[str, Any]:
+    """Rows like an evaluation's, of comparisons of the same first classifier with others."""
+    rows: dict[str, Any] = {}
+    for path in paths:
+        comparison = _comparison(path)
+        other = comparison["second"]["classifier"]
+        for length, found in comparison["by_length"].items():
+            own = {"accuracy": found["first"], "examples": found["windows"], "loci": found["loci"]}
+            row = rows.setdefault(length, {**own, "baselines": {}, "against": {}})
+            if any(row[name] != value for name, value in own.items()) or other in row["against"]:
+                raise InputError(
+                    f"at {length} bases it is not of the first classifier and windows of "
+                    f"{paths[0]}, less another one",
+                    file=path,
+                    fix="Give comparisons of the same folds, one a baseline",
+                )
+            row["baselines"][other] = {"accuracy": found["second"]}
+            row["against"][other] = {end: found[end] for end in ENDS}
+    return rows
+
+
+def _comparison(path: Path) -> dict[str, Any]:
+    found = _json(path)
+    if not found.keys() >= {"first", "second", "by_length"}:
+        raise InputError(
+            "expected a comparison of two classifiers",
+            file=path,
+            fix="Give what docs/real-data/compare.py wrote",
+        )
+    return found
 
 
 def write_result(
@@ -156,6 +189,7 @@ def write_result(
     baselines: Path | None = None,
     against: Sequence[Path] = (),
     after: Sequence[Path] = (),
+    folds: Sequence[Path] = (),
 ) -> dict[str, Any]:
     """Writes a run's results file and returns its content.
 
@@ -167,11 +201,12 @@ def write_result(
         baselines: the JSON of docs/real-data/kmers.py on the evaluation's windows.
         against: JSON files of docs/real-data/compare.py, the evaluation's predictions first.
         after: folders of the runs before this one, each of which gave the next its weights.
+        folds: JSON files of docs/real-data/compare.py of the same recipe in folds, first.
 
     Raises:
         InputError: as ``result``.
     """
-    content = result(run, evaluation, baselines, against, after)
+    content = result(run, evaluation, baselines, against, after, folds)
     content |= {} if command is None else {"command": command}
     output.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(output) as path:
@@ -249,6 +284,9 @@ def main() -> int:
     parser.add_argument(
         "--after", type=Path, nargs="+", default=(), metavar="RUN", help="it began with, in order"
     )
+    parser.add_argument(
+        "--folds", type=Path, nargs="+", default=(), metavar="JSON", help="of the same recipe"
+    )
     args = parser.parse_args()
     if (args.baselines is not None or args.against) and args.evaluation is None:
         parser.error("--baselines and --against stand beside an --evaluation")
@@ -260,6 +298,7 @@ def main() -> int:
             baselines=args.baselines,
             against=args.against,
             after=args.after,
+            folds=args.folds,
         )
     except InputError as error:
         print(f"record_result: error: {error}", file=sys.stderr)

@@ -98,12 +98,28 @@ def _figures(name: str, content: dict[str, Any], plots: Path) -> str:
         draw(name, {"validation": validation}, plots / f"{name}.svg", "training step")
     else:
         draw(name, curves, plots / f"{name}.svg", "length (tokens)")
+    tables = f"{_table(found, curves)}{_differences(found)}{_folds(metrics)}{_by_step(metrics)}"
+    return f"![accuracy](results/{name}.svg)\n\n{tables}"
+
+
+def _table(found: dict[str, Any], curves: dict[str, Curve]) -> str:
+    """A line a length."""
     table = [f"| length | {' | '.join(curves)} | examples |", "|--:" * (len(curves) + 2) + "|"]
     for length, row in found.items():
         figures = " | ".join(with_interval(curve[int(length)]) for curve in curves.values())
         table.append(f"| {length} | {figures} | {row['examples']} |")
-    rows = "\n".join(table)
-    return f"![accuracy](results/{name}.svg)\n\n{rows}\n{_differences(found)}{_by_step(metrics)}"
+    return "\n".join(table) + "\n"
+
+
+def _folds(metrics: dict[str, Any]) -> str:
+    """The same recipe in folds of its training loci, where it was tried."""
+    found = metrics.get("folds")
+    if not found:
+        return ""
+    loci = min(row["loci"] for row in found.values())
+    lead = "\nIn folds of the loci that it is fitted to, each fold judged by what the others' loci "
+    lead += f"gave; {loci} independent loci:\n\n"
+    return lead + _table(found, by_length(found)) + _differences(found)
 
 
 def _differences(found: dict[str, Any]) -> str:

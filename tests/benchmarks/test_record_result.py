@@ -11,6 +11,7 @@ import pytest
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 sys.path.append(str(BENCHMARKS))
 from record_result import write_result  # noqa: E402
+from results_page import section  # noqa: E402
 
 from genomamba_data_prep.errors import InputError  # noqa: E402
 
@@ -48,6 +49,30 @@ def test_what_came_before_is_counted(tmp_path: Path) -> None:
         ("short", 10),
         ("long", 100),
     ]
+
+
+def compared(path: Path, other: str, accuracy: float = 0.75) -> Path:
+    row = {"windows": 40, "loci": 5, "first": accuracy, "second": 0.5}
+    row |= {"difference": accuracy - 0.5, "low": 0.125, "high": 0.375}
+    sides = {"first": {"classifier": "ours"}, "second": {"classifier": other}}
+    path.write_text(json.dumps({**sides, "by_length": {"8": row}}))
+    return path
+
+
+def test_folds_stand_beside_the_run(tmp_path: Path) -> None:
+    run, output = make_run(tmp_path / "run", "a", 100), tmp_path / "out.json"
+    (run / "test.json").write_text(
+        json.dumps({"accuracy_by_length": {"8": {"accuracy": 1, "examples": 3}}})
+    )
+    folds = [compared(tmp_path / f"{name}.json", name) for name in ("words", "repeats")]
+    write_result(run, output, folds=folds)
+    page = section(output, tmp_path)
+    assert "| 8 | 0.7500 | 0.5000 | 0.5000 | 40 |" in page
+    assert "| 8 | +0.2500 (+0.125 to +0.375) | +0.2500 (+0.125 to +0.375) |" in page
+    assert "5 independent loci" in page
+    for wrong in (folds[0], compared(tmp_path / "other.json", "other", 0.7)):
+        with pytest.raises(InputError, match="at 8 bases it is not of the first classifier"):
+            write_result(run, output, folds=[*folds, wrong])
 
 
 def test_what_is_no_trained_and_tested_run_is_a_message(tmp_path: Path) -> None:

@@ -299,6 +299,7 @@ def test_too_few_loci_are_not_judged() -> None:
     assert (enough.low, enough.high, enough.p_value) == (1.0, 1.0, 0.0)
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_kmers_reach_the_known_figures_on_real_sequence(
     real_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

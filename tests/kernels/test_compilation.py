@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip("triton")
 
 
+@pytest.mark.slow
 def test_kernels_compile_for_a_gpu_and_keep_to_their_registers():
     script = Path(__file__).with_name("compile_for_gpu.py")
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)

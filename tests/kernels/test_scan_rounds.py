@@ -69,6 +69,7 @@ def test_a_row_of_which_no_position_fits_is_taken_by_segments():
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's, on overflow
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("batch", "length", "channels", "states", "groups", "room"),
     [(1, 80, 4, 1, 2, 512), (2, 12, 33, 1, None, 512)],

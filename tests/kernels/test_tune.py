@@ -83,6 +83,7 @@ def test_every_candidate_is_another_and_the_default_is_first():
         assert len(set(plans)) == len(plans)
 
 
+@pytest.mark.slow
 def test_the_fastest_is_written_and_can_be_read(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(tune, "forward_plans", lambda: [DEFAULT_PLAN, NARROW])
     monkeypatch.setattr(tune, "backward_plans", lambda: [DEFAULT_PLAN, FINE])
