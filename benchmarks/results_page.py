@@ -36,9 +36,10 @@ def draw(name: str, curves: dict[str, Curve], output: Path, by: str) -> None:
         values = [row["accuracy"] for row in curve.values()]
         color = COLORS[i % len(COLORS)]
         axis.plot(list(curve), values, marker=marker, linestyle=line, color=color, label=label)
-        if i == 0 and all(row.get("low") is not None for row in curve.values()):
-            low, high = ([row[end] for row in curve.values()] for end in ("low", "high"))
-            axis.fill_between(list(curve), low, high, color=color, alpha=0.15, linewidth=0)
+        known = {x: row for x, row in curve.items() if row.get("low") is not None}
+        if i == 0 and known:
+            low, high = ([row[end] for row in known.values()] for end in ("low", "high"))
+            axis.fill_between(list(known), low, high, color=color, alpha=0.15, linewidth=0)
     if len(curves) > 1:
         axis.legend(loc="best")
     if by == "length (tokens)":
