@@ -378,10 +378,10 @@ apes_folds() { # [OPTION...]: the discriminant and the baselines on loci that ot
     "$genomamba" evaluate --checkpoint "$out/apes.fold.$fold/checkpoints/last.ckpt" \
       --species-set "$out/apes.tsv" --manifest "$at"/test-*.parquet --locus $TILE \
       --output "$at.test.html" --predictions "$at.predictions.parquet" --both-strands
-    "$python" "$here/kmers.py" "$out/apes.tsv" --splits "$at.splits.tsv" --locus $TILE --k 4 \
-      --manifest "$at"/test-*.parquet --output "$at.kmers.json" --predictions "$at"
+    "$python" "$here/kmers.py" "$out/apes.tsv" --splits "$at.splits.tsv" --locus $TILE \
+      --k 3,4,5,6 --manifest "$at"/test-*.parquet --output "$at.kmers.json" --predictions "$at"
   done
-  for baseline in 4-mers repeats; do
+  for baseline in {3,4,5,6}-mers repeats; do
     local -a pairs=()
     for ((fold = 0; fold < FOLDS; fold++)); do
       pairs+=("$out/apes.folds/$fold.predictions.parquet" "$out/apes.folds/$fold.$baseline.parquet")
