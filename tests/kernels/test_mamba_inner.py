@@ -6,6 +6,8 @@ cut as a long one is.
 
 from __future__ import annotations
 
+import importlib
+
 import pytest
 import torch
 from torch.utils.checkpoint import checkpoint
@@ -208,6 +210,24 @@ def test_half_types_err_at_most_twice_the_composition(rms_ratio, dtype):
         assert ours[name].dtype == theirs[name].dtype, name
         limit = 2 * rms_ratio(theirs[name], truth[name])
         assert rms_ratio(ours[name], truth[name]) <= limit, name
+
+
+@needs_triton
+@pytest.mark.parametrize("recorded", [True, False])
+def test_the_scan_knows_whether_gradients_are_recorded(monkeypatch, recorded):
+    """Without, parameters require them all the same, and nothing is kept for a backward pass."""
+    steps = importlib.import_module("genomamba_kernels.mamba_inner.triton_steps")
+    given, forward = [], steps.scan_forward
+
+    def note(inputs, shared, state, plan, save, **rest):
+        given.append((save, rest["in_parts"]))
+        return forward(inputs, shared, state, plan, save, **rest)
+
+    monkeypatch.setattr(steps, "scan_forward", note)
+    tensors = {n: t.to(DEVICE, torch.float32).requires_grad_() for n, t in make(1, 5).items()}
+    with torch.set_grad_enabled(recorded):
+        call(tensors, "triton")
+    assert given == [(recorded, not recorded)]
 
 
 @needs_triton
