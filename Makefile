@@ -43,19 +43,18 @@ benchmark: setup
 	$(BIN)/python data_prep/benchmarks/simulate.py
 	$(BIN)/python kernels/benchmarks/cpu_scan.py
 
-# On a machine with a GPU that does nothing else: minutes each. Run plainly first, so that no compiler
-# runs under the tools, and by one process under them, whose exit code is theirs. Every allocation is
-# its own, so that memcheck sees its end.
+# On a machine with a GPU that does nothing else. Run plainly first, so that no compiler
+# runs under the tools, and by one process under them, whose exit code is theirs. There every
+# allocation is its own, so that memcheck sees its end.
 SANITIZED := $(addprefix tests/kernels/test_, operator_suite.py selective_scan_triton.py \
     causal_conv1d_triton.py mamba_inner.py mamba_block.py mamba_step.py attention_step.py rms_norm.py \
     next_token_loss.py)
 sanitize: export GENOMAMBA_SMALL_TESTS = 1
-sanitize: export PYTORCH_NO_CUDA_MEMORY_CACHING = 1
 sanitize: setup
 	$(BIN)/python -m pytest -q -n $(WORKERS) $(SANITIZED)
 	for tool in memcheck racecheck; do \
-	    compute-sanitizer --tool $$tool --error-exitcode 9 $(BIN)/python -m pytest -q $(SANITIZED) \
-	        || exit 1; \
+	    PYTORCH_NO_CUDA_MEMORY_CACHING=1 compute-sanitizer --tool $$tool --error-exitcode 9 \
+	    $(BIN)/python -m pytest -q $(SANITIZED) || exit 1; \
 	done
 
 format: setup

@@ -10,11 +10,11 @@ metrics.csv (accuracy by step) and test.json, which ``genomamba test`` wrote (th
 --evaluation the metrics are those of ``genomamba evaluate`` on frozen manifests, with --baselines
 beside them those that docs/real-data/kmers.py found on the same windows, with --against differences
 from other classifiers, window by window, of docs/real-data/compare.py. With --folds it also says
-what that script found of the same recipe in folds (docs/real-data/run.sh apes_folds), whose own
-commands are not counted. Commands that continued the run are in it too, and with --after those of
-earlier runs, whose weights it began with (``model.init_args.pretrained``): their tokens and seconds
-are counted. A commit that ends with "-dirty" had changed files: commit before a run that is to be
-published.
+what that script found of the same recipe in folds (docs/real-data/run.sh apes_folds), which
+--fold-runs trained and which are not counted. Commands that continued the run are in it too, and
+with --after those of earlier runs, whose weights it began with (``model.init_args.pretrained``):
+their tokens and seconds are counted. A commit that ends with "-dirty" had changed files: commit
+before a run that is to be published.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ def result(
     against: Sequence[Path] = (),
     after: Sequence[Path] = (),
     folds: Sequence[Path] = (),
+    fold_runs: Sequence[Path] = (),
 ) -> dict[str, Any]:
     """The content of a run's results file.
 
@@ -70,7 +71,7 @@ def result(
         evaluated = {name: request[name] for name in ("checkpoint_sha256", "both_strands")}
         metrics, commands = {"accuracy_by_length": rows, "evaluation": evaluated}, fits
     if folds:
-        metrics = {**metrics, "folds": _in_folds(folds)}
+        metrics = {**metrics, "folds": _in_folds(folds, fold_runs)}
     training = metrics.get("training") or _training(ends, run)
     tokens, seconds = training["tokens"], training["seconds"]
     if after:
@@ -149,16 +150,18 @@ def _add_differences(rows: dict[str, Any], path: Path) -> None:
         row["against"][other] = {end: found[end] for end in ENDS}
 
 
-def _in_folds(paths: Sequence[Path]) -> dict[str, Any]:
-    """Rows like an evaluation's, of comparisons of the same first classifier with others."""
+def _in_folds(paths: Sequence[Path], runs: Sequence[Path]) -> dict[str, Any]:
+    """Rows like an evaluation's, of comparisons of the folds' predictions with others, and what
+    trained the folds."""
     rows: dict[str, Any] = {}
     for path in paths:
         comparison = _comparison(path)
-        other = comparison["second"]["classifier"]
-        for length, found in comparison["by_length"].items():
+        other, lengths = comparison["second"]["classifier"], comparison["by_length"]
+        is_same = not rows or rows.keys() == lengths.keys()
+        for length, found in lengths.items():
             own = {"accuracy": found["first"], "examples": found["windows"], "loci": found["loci"]}
             row = rows.setdefault(length, {**own, "baselines": {}, "against": {}})
-            if any(row[name] != value for name, value in own.items()) or other in row["against"]:
+            if not is_same or other in row["against"] or {**row, **own} != row:
                 raise InputError(
                     f"at {length} bases it is not of the first classifier and windows of "
                     f"{paths[0]}, less another one",
@@ -167,7 +170,12 @@ def _in_folds(paths: Sequence[Path]) -> dict[str, Any]:
                 )
             row["baselines"][other] = {"accuracy": found["second"]}
             row["against"][other] = {end: found[end] for end in ENDS}
-    return rows
+    begun = [line for run in runs for line in log_lines(run / COMMANDS)[0]]
+    names = ("command", "commit", "hardware")
+    return {
+        **{name: _unique(line[name] for line in begun) for name in names},
+        "accuracy_by_length": rows,
+    }
 
 
 def _comparison(path: Path) -> dict[str, Any]:
@@ -190,6 +198,7 @@ def write_result(
     against: Sequence[Path] = (),
     after: Sequence[Path] = (),
     folds: Sequence[Path] = (),
+    fold_runs: Sequence[Path] = (),
 ) -> dict[str, Any]:
     """Writes a run's results file and returns its content.
 
@@ -201,12 +210,14 @@ def write_result(
         baselines: the JSON of docs/real-data/kmers.py on the evaluation's windows.
         against: JSON files of docs/real-data/compare.py, the evaluation's predictions first.
         after: folders of the runs before this one, each of which gave the next its weights.
-        folds: JSON files of docs/real-data/compare.py of the same recipe in folds, first.
+        folds: JSON files of docs/real-data/compare.py, the predictions of the same recipe in folds
+            first.
+        fold_runs: the folders of those runs.
 
     Raises:
         InputError: as ``result``.
     """
-    content = result(run, evaluation, baselines, against, after, folds)
+    content = result(run, evaluation, baselines, against, after, folds, fold_runs)
     content |= {} if command is None else {"command": command}
     output.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(output) as path:
@@ -287,9 +298,14 @@ def main() -> int:
     parser.add_argument(
         "--folds", type=Path, nargs="+", default=(), metavar="JSON", help="of the same recipe"
     )
+    parser.add_argument(
+        "--fold-runs", type=Path, nargs="+", default=(), metavar="RUN", help="that trained them"
+    )
     args = parser.parse_args()
     if (args.baselines is not None or args.against) and args.evaluation is None:
         parser.error("--baselines and --against stand beside an --evaluation")
+    if bool(args.folds) != bool(args.fold_runs):
+        parser.error("--folds and --fold-runs go together")
     try:
         content = write_result(
             args.run,
@@ -299,6 +315,7 @@ def main() -> int:
             against=args.against,
             after=args.after,
             folds=args.folds,
+            fold_runs=args.fold_runs,
         )
     except InputError as error:
         print(f"record_result: error: {error}", file=sys.stderr)

@@ -114,13 +114,15 @@ def _table(found: dict[str, Any], curves: dict[str, Curve]) -> str:
 
 def _folds(metrics: dict[str, Any]) -> str:
     """The same recipe in folds of its training loci, where it was tried."""
-    found = metrics.get("folds")
-    if not found:
+    folds = metrics.get("folds")
+    if not folds:
         return ""
+    found = folds["accuracy_by_length"]
     loci = min(row["loci"] for row in found.values())
-    lead = "\nIn folds of the loci that it is fitted to, each fold judged by what the others' loci "
-    lead += f"gave; {loci} independent loci:\n\n"
-    return lead + _table(found, by_length(found)) + _differences(found)
+    lead = "\nThe same recipe in folds of its training loci, each judged by what was fitted to the "
+    lead += f"others; {loci} independent loci:\n\n"
+    facts = "\n".join(f"- {name}: {' && '.join(folds[name])}" for name in COLUMNS if name in folds)
+    return f"{lead}{facts}\n\n{_table(found, by_length(found))}{_differences(found)}"
 
 
 def _differences(found: dict[str, Any]) -> str:

@@ -189,7 +189,7 @@ def main() -> int:
     add("--recompute", default="none", help="none, block, group:n")
     add("--segment-length", type=size, help="positions of a rank at a time")
     add("--backend", default="auto", choices=["auto", "triton", "torch"])
-    add("--steps", type=int, default=4, help=f"timed ones of a turn, of {TURNS}")
+    add("--steps", type=int, default=4, help=f"timed ones a turn; each side has {TURNS}")
     add("--limit", type=float, default=LIMIT, help="of the gradients' distance")
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     add("--output", type=Path, default=Path(__file__).parent / "results" / "sequence_parallel.csv")

@@ -166,7 +166,7 @@ def model_of(checkpoint: dict[str, Any], path: Path) -> nn.Module:
     config = MambaConfig.from_dict(meta["config"])
     model: nn.Module
     if meta["task"] == "classification":
-        lengths = meta.get("readout_lengths", ())  # older checkpoints have none of these two
+        lengths = meta.get("readout_lengths", ())  # both are written where they are not the default
         expansion = meta.get("expansion", EXPANSION)
         n_classes, pooling = len(meta["classes"]), meta["pooling"]
         model = MambaForClassification(config, n_classes, pooling, lengths, expansion)

@@ -65,11 +65,20 @@ def test_folds_stand_beside_the_run(tmp_path: Path) -> None:
         json.dumps({"accuracy_by_length": {"8": {"accuracy": 1, "examples": 3}}})
     )
     folds = [compared(tmp_path / f"{name}.json", name) for name in ("words", "repeats")]
-    write_result(run, output, folds=folds)
+    fold = make_run(tmp_path / "fold", "b", 10)
+    found = write_result(run, output, folds=folds, fold_runs=[fold])
+    assert found["commit"] == "a"
     page = section(output, tmp_path)
     assert "| 8 | 0.7500 | 0.5000 | 0.5000 | 40 |" in page
     assert "| 8 | +0.2500 (+0.125 to +0.375) | +0.2500 (+0.125 to +0.375) |" in page
     assert "5 independent loci" in page
+    assert "- command: genomamba fit --run fold" in page
+    assert "- commit: b" in page
+    longer = json.loads(folds[0].read_text())
+    longer["by_length"]["16"] = longer["by_length"]["8"]
+    (tmp_path / "longer.json").write_text(json.dumps(longer | {"second": {"classifier": "x"}}))
+    with pytest.raises(InputError, match="it is not of the first classifier and windows"):
+        write_result(run, output, folds=[*folds, tmp_path / "longer.json"])
     for wrong in (folds[0], compared(tmp_path / "other.json", "other", 0.7)):
         with pytest.raises(InputError, match="at 8 bases it is not of the first classifier"):
             write_result(run, output, folds=[*folds, wrong])

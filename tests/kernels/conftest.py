@@ -37,7 +37,8 @@ def remember_builtins() -> None:
             if is_builtin(member):  # not replaced yet
                 interpreter._patch_attr(package, name, member, *rest)
 
-    interpreter._patch_builtin = replace
+    if hasattr(interpreter, "_patch_builtin") and hasattr(interpreter, "_patch_attr"):
+        interpreter._patch_builtin = replace
 
 
 remember_builtins()
