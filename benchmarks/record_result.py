@@ -161,7 +161,7 @@ def _in_folds(paths: Sequence[Path], runs: Sequence[Path]) -> dict[str, Any]:
         for length, found in lengths.items():
             own = {"accuracy": found["first"], "examples": found["windows"], "loci": found["loci"]}
             row = rows.setdefault(length, {**own, "baselines": {}, "against": {}})
-            if not is_same or other in row["against"] or {**row, **own} != row:
+            if not (is_same and own.items() <= row.items()) or other in row["against"]:
                 raise InputError(
                     f"at {length} bases it is not of the first classifier and windows of "
                     f"{paths[0]}, less another one",

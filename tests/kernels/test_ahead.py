@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from genomamba_kernels import ahead, launching
+from genomamba_kernels import ahead, applying, launching
 
 
 def rehearse_for_gpu(*options, **environment):
@@ -140,6 +140,30 @@ class Function(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, scale):
         raise AssertionError("rehearsed")
+
+
+class Twice(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, needs):
+        needs.append(ctx.needs_input_grad[0])
+        return 2 * x
+
+    @staticmethod
+    def backward(ctx, grad):
+        return 2 * grad, None
+
+
+def test_without_gradients_nothing_is_rehearsed_or_needed(monkeypatch):
+    rehearsed, needs = [], []
+    monkeypatch.setattr(applying, "rehearse", lambda function, _: rehearsed.append(function))
+    x = torch.ones(3, requires_grad=True)
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            applying.apply(Twice, (x, needs))
+    assert (rehearsed, needs) == ([], [False, False])
+    applying.apply(Twice, (x, needs)).sum().backward()
+    assert (rehearsed, needs) == ([Twice], [False, False, True])
+    assert torch.equal(x.grad, torch.full((3,), 2.0))
 
 
 def test_only_what_runs_on_a_gpu_with_gradients_is_rehearsed():

@@ -72,7 +72,7 @@ def test_a_row_of_which_no_position_fits_is_taken_by_segments():
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("batch", "length", "channels", "states", "groups", "room"),
-    [(1, 48, 4, 1, 2, 256), (2, 12, 33, 1, None, 512)],
+    [(1, 80, 4, 1, 2, 512), (2, 12, 33, 1, None, 512)],
 )
 def test_rounds_change_no_bit(
     scan, assert_close, monkeypatch, batch, length, channels, states, groups, room

@@ -18,11 +18,11 @@ import torch
 from torch import distributed
 
 RANKS, ROWS, WIDTH, STATES = 2, 2, 3, 3
-# 44 positions: 22 a rank, which are no whole tiles, and two segments in each direction.
-LENGTHS = {"torch": 33, "triton": 44}
+# 70 positions: 35 a rank, which are no whole tiles, and several segments in each direction.
+LENGTHS = {"torch": 33, "triton": 70}
 # By row. Sequences end inside both shares and where they meet; in the second row within the
 # convolution's reach of that place.
-BORDERS = {33: [(5, 16, 20), (15,)], 44: [(9, 22, 33), (20,)]}
+BORDERS = {33: [(5, 16, 20), (15,)], 70: [(9, 35, 52), (33,)]}
 CASES = [(form, packed) for form in ("inner", "block") for packed in (False, True)]
 OUTPUTS = ("y", "conv_state", "scan_state")
 WITHOUT_GRADIENTS = ("y alone", "conv_state alone", "scan_state alone")
