@@ -225,7 +225,7 @@ def test_the_scan_knows_whether_gradients_are_recorded(monkeypatch, recorded):
     tensors = {n: t.to(DEVICE, torch.float32).requires_grad_() for n, t in make(1, 5).items()}
     with torch.set_grad_enabled(recorded):
         call(tensors, "triton")
-    assert given == [(recorded, not recorded)]
+    assert set(given) == {(recorded, not recorded)}  # on a GPU twice: once to compile ahead
 
 
 @needs_triton
