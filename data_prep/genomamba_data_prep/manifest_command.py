@@ -192,6 +192,8 @@ def _draw(
             stream=Stream.MANIFEST,
         )
         table, refused = draw_manifest(sampler, args.windows)
+        if without := species_set.classes[args.windows :]:
+            notes.append(f"{length}: too few --windows: none of {', '.join(without)}")
         for reason, count in sampler.dropped.items():
             notes.append(f"{length}: not used: {count} interval(s) {reason}")
     origin = Origin(

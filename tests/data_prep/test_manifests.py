@@ -160,6 +160,18 @@ def test_refusals_are_counted(path: Path, capsys: pytest.CaptureFixture[str]) ->
     )
 
 
+@pytest.mark.parametrize("windows", [1, 2])
+def test_species_without_a_window_are_named(
+    path: Path, capsys: pytest.CaptureFixture[str], windows: int
+) -> None:
+    rows = read_manifest(draw(path, "--windows", str(windows))).table.to_pylist()
+    without = [species for species in GENOMES if species not in {row["species"] for row in rows}]
+    assert len(without) == 3 - windows
+    assert f"too few --windows: none of {', '.join(without)}\n" in capsys.readouterr().err
+    draw(path, "--windows", "3", "--force")
+    assert "too few" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("with_sidecar", [True, False])
 @pytest.mark.parametrize(
     ("column", "value"), [("start", 1), ("label", 2), ("strand", "-"), ("record", "chr1")]
