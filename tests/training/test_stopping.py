@@ -97,7 +97,8 @@ def test_ctrl_c_is_told_from_a_failure(
     signal_in: Callable[..., None],
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    handler = signal.getsignal(signal.SIGINT)
+    # Python's own: where the tests run as a shell's background job, the signal is ignored.
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     signal_in("training_step", 2, signal.SIGINT)
     try:
         assert genomamba("fit", "--run", "r") == 130
