@@ -111,9 +111,11 @@ def run(args: argparse.Namespace) -> int:
         outputs = {length: output / name.format(length) for length in read_lengths(args.lengths)}
     species_set = SpeciesSet.open(args.set)
     assigned = splits.read(args.splits, species_set)
+    notes: list[str] = []
+    if without := species_set.classes[args.windows :]:
+        notes.append(f"too few --windows: none of {', '.join(without)}")
     # All are drawn before any is written, and those that are there are compared first, so that a
     # mistake leaves nothing half done.
-    notes: list[str] = []
     drawn = {
         path: _draw(args, length, species_set, assigned, notes) for length, path in outputs.items()
     }
@@ -192,8 +194,6 @@ def _draw(
             stream=Stream.MANIFEST,
         )
         table, refused = draw_manifest(sampler, args.windows)
-        if without := species_set.classes[args.windows :]:
-            notes.append(f"{length}: too few --windows: none of {', '.join(without)}")
         for reason, count in sampler.dropped.items():
             notes.append(f"{length}: not used: {count} interval(s) {reason}")
     origin = Origin(
